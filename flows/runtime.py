@@ -1,0 +1,77 @@
+"""How Prefect is run here: its environment, the run-one-stage-on-one-shard task, and a complete record before exit.
+
+Keys travel between tasks, never arrays: items go through the artifact store (see stages/core/pipeline.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+WORKERS = 2
+"""threads: one stage of one shard beside another stage of another"""
+DRAIN_SECONDS = 120.0
+
+
+def prepare_environment(cache: Path) -> None:
+    """Settings of the embedded server that must stand before Prefect is imported; what the user set stays.
+
+    A fresh home needs longer than Prefect's default to start, nothing may be sent anywhere, and its database lies with
+    the cache.
+    """
+    defaults = {
+        "PREFECT_HOME": str((cache / "prefect").resolve()),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # a busy machine without .pyc took 140
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+class Shard:
+    """Sentences that go through a stage together. A plain class: Prefect does not walk through its keys."""
+
+    def __init__(self, pipeline: Any, store: Any, units: Sequence[Any]):
+        self.pipeline, self.store, self.units = pipeline, store, units
+
+
+def wavefront(shards: int, stages: int) -> list[tuple[int, int]]:
+    """(shard, stage) in diagonals: what a task waits for was submitted before it, and neighbours differ in stage."""
+    order = [(s, i) for s in range(shards) for i in range(stages)]
+    return sorted(order, key=lambda pair: (pair[0] + pair[1], pair[0]))
+
+
+def drain(flow_run_id: Any, expected: int) -> int:
+    """Waits until the server has recorded every task's end: the embedded one dies with this process.
+
+    Returns:
+        task runs that are recorded as ended (fewer than `expected` only after DRAIN_SECONDS).
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    deadline, ended, wait = time.monotonic() + DRAIN_SECONDS, 0, 0.1
+    with get_client(sync_client=True) as client:
+        while ended < expected and time.monotonic() < deadline:
+            ended = _ended(client, FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+            if ended < expected:
+                time.sleep(wait)
+                wait = min(wait * 1.5, 2.0)
+    return ended
+
+
+def _ended(client: Any, flow_runs: Any) -> int:
+    types = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+    body = {
+        "flow_runs": flow_runs.model_dump(mode="json", exclude_unset=True),
+        "task_runs": {"state": {"type": {"any_": types}}},
+    }
+    response = client._client.post("/task_runs/count", json=body)
+    response.raise_for_status()
+    return int(response.json())

@@ -1,0 +1,119 @@
+"""Training of the autoregressive decoder: cross-entropy of the next code and of the pointer's move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.autoregressive.model import MOVES, AutoregressiveDecoder, AutoregressiveModelConfig
+from stages.data.batching import LengthBuckets, crop, is_validation
+from stages.data.codes import Codes, pointers, read_codes
+from stages.data.features import Corpus
+from stages.nn.conditioning import REFERENCE_FRAMES
+from stages.text import symbols
+
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class AutoregressiveTrainingConfig:
+    """The `objective:` part of configs/train/…/autoregressive.yaml."""
+
+    codes: str = "artifacts/starter/codes"
+    """checkpoint of the tokenizer whose codes are learnt"""
+    positions: int = 6000
+    """prompt and speech positions a batch may hold"""
+    corruption: float = 0.08
+    """share of previous codes replaced by random ones, so that the model learns to recover from its own slips"""
+    move_weight: float = 1.0
+
+
+class AutoregressiveObjective:
+    """Losses: `code` and `move`, nats per code."""
+
+    stage = "autoregressive"
+
+    def __init__(self, config: AutoregressiveModelConfig, training: AutoregressiveTrainingConfig, corpus: Corpus, seed: int) -> None:
+        self.config, self.training, self.corpus = config, training, corpus
+        self.codes: Codes = read_codes(training.codes, corpus)
+        if self.codes.size != config.codes:
+            raise ValueError(f"{training.codes}: has {self.codes.size} codes, but the decoder is set to {config.codes}; set network.codes")
+        self.model = AutoregressiveDecoder(config)
+        held = np.array([is_validation(i) for i in corpus.ids])
+        self.rows, self.held = np.flatnonzero(~held), np.flatnonzero(held)
+        length = np.diff(self.codes.start) + np.diff(corpus.phone_start) + config.latents
+        self.buckets = LengthBuckets(length[self.rows], training.positions, seed)
+        self.held_buckets = LengthBuckets(length[self.held], training.positions, seed)
+        self.by_speaker = {s: self.rows[corpus.speaker_of[self.rows] == s] for s in np.unique(corpus.speaker_of)}
+        self.fill = (np.log(config.audio.floor) - config.audio.mean) / config.audio.scale
+        self.seed = seed
+
+    def batch(self, step: int) -> dict[str, Any]:
+        """`phones` (B, P), `reference` (B, R, M), `previous`, `pointers`, `codes`, `moves` (B, N); -100 marks padding of targets."""
+        return self._batch(self.rows[self.buckets.batch(step)], np.random.default_rng([self.seed, 7, step]))
+
+    def _batch(self, items: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        corpus, codes = self.corpus, self.codes
+        phones = [corpus.phones[corpus.phones_of(i)].astype(np.int64) for i in items]
+        spoken = [codes.of(i) for i in items]
+        places = [pointers(corpus, i, codes.stride, MOVES - 1) for i in items]
+        moves = [np.diff(np.append(p, len(ph))).clip(0, MOVES - 1) for p, ph in zip(places, phones, strict=True)]
+        previous = [np.concatenate(([self.config.codes], c[:-1])) for c in spoken]
+        references = [
+            crop(corpus.mel[corpus.frames_of(int(rng.choice(self.by_speaker[corpus.speaker_of[i]])))], REFERENCE_FRAMES, rng, self.fill)[0]
+            for i in items
+        ]
+        return {
+            "phones": pad(phones, 0), "previous": pad(previous, 0), "pointers": pad(places, 0), "codes": pad(spoken, IGNORE),
+            "moves": pad(moves, IGNORE), "reference": torch.from_numpy(np.stack(references)), "ids": [corpus.ids[i] for i in items],
+        }
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        """See the class."""
+        previous = batch["previous"]
+        hit = torch.rand(previous.shape, generator=generator).to(previous.device) < self.training.corruption
+        noise = torch.randint(0, self.config.codes, previous.shape, generator=generator).to(previous.device)
+        code, move = self._nats({**batch, "previous": torch.where(hit & (previous != self.config.codes), noise, previous)})
+        return {"code": code, "move": self.training.move_weight * move}
+
+    def _nats(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        code_logits, move_logits = self.model(batch["phones"], batch["reference"], batch["previous"], batch["pointers"])
+        return (
+            F.cross_entropy(code_logits.flatten(0, 1), batch["codes"].flatten(), ignore_index=IGNORE),
+            F.cross_entropy(move_logits.flatten(0, 1), batch["moves"].flatten(), ignore_index=IGNORE),
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Nats per code and per move on held-out utterances."""
+        device = next(self.model.parameters()).device
+        code, move, rng = [], [], np.random.default_rng(0)
+        for step in range(6):
+            batch = self._batch(self.held[self.held_buckets.batch(step)], rng)
+            a, b = self._nats({k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()})
+            code.append(float(a))
+            move.append(float(b))
+        return {"code": float(np.mean(code)), "move": float(np.mean(move))}
+
+    def meta(self) -> dict[str, Any]:
+        """What the checkpoint says of itself."""
+        return {
+            "audio": self.config.audio.digest, "symbols": symbols.DIGEST, "data": self.corpus.folder.name, "codebook": self.codes.codebook,
+            "stride": self.codes.stride,
+        }
+
+    def adversary(self) -> None:
+        """None: nothing adversarial here."""
+        return None
+
+
+def pad(rows: list[np.ndarray], fill: int) -> Tensor:
+    """Rows of different lengths as one (B, longest) tensor."""
+    out = np.full((len(rows), max(len(r) for r in rows)), fill, np.int64)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return torch.from_numpy(out)

@@ -1,0 +1,84 @@
+"""The speech tokenizer: mel -> FSQ codes -> mel, with a phone classifier on the codes while it trains.
+
+The auxiliary phone loss makes the codes phonetic (supervised semantic tokens, CosyVoice 2, Du et al. 2024): the decoder that
+must predict them from phones, and the diffusion that must render them, both get an easier task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stages.codes.quantizer import FiniteScalarQuantizer
+from stages.core.audio import AudioSpec
+from stages.nn.conditioning import VoiceVector
+from stages.nn.conv import ConvNeXtStack, TimeConv
+
+
+@dataclass(frozen=True)
+class CodesModelConfig:
+    """Hyper-parameters of the tokenizer."""
+
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    width: int = 160
+    depth: int = 3
+    """ConvNeXt blocks at each rate, in the encoder and again in the decoder"""
+    stride: int = 2
+    """mel frames per code"""
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    voice_width: int = 64
+    phones: int = 42
+    """classes of the auxiliary phone classifier"""
+
+
+class SpeechTokenizer(nn.Module):
+    """Mel <-> codes. The decoder also sees a voice vector, so that codes need not spell out who speaks."""
+
+    def __init__(self, config: CodesModelConfig) -> None:
+        super().__init__()
+        w, m = config.width, config.audio.n_mels
+        self.config, self.stride = config, config.stride
+        self.encode_in = TimeConv(m, w, 5)
+        self.encode_fast = ConvNeXtStack(w, config.depth)
+        self.down = nn.Linear(w * config.stride, w)
+        self.encode_slow = ConvNeXtStack(w, config.depth)
+        self.to_code = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, len(config.levels)))
+        self.quantizer = FiniteScalarQuantizer(config.levels)
+        self.voice = VoiceVector(m, config.voice_width)
+        self.from_code = TimeConv(len(config.levels), w, 5)
+        self.decode_slow = ConvNeXtStack(w, config.depth, condition=config.voice_width)
+        self.up = nn.Linear(w, w * config.stride)
+        self.decode_fast = ConvNeXtStack(w, config.depth, condition=config.voice_width)
+        self.to_mel = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, m))
+        self.phone_conv = TimeConv(len(config.levels), w, 5)
+        self.phone_head = nn.Sequential(nn.GELU(approximate="tanh"), nn.Linear(w, config.phones))
+
+    def latents(self, mel: Tensor) -> Tensor:
+        """mel (B, T, M), T a multiple of the stride -> continuous latents before rounding (B, T / stride, d)."""
+        x = self.encode_fast(self.encode_in(mel))
+        b, t, w = x.shape
+        x = self.down(x.reshape(b, t // self.stride, w * self.stride))
+        return self.to_code(self.encode_slow(x))
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """mel (B, T, M) -> codes (B, ceil(T / stride)); the end is padded with the floor of the mel scale."""
+        short = -mel.shape[1] % self.stride
+        if short:
+            spec = self.config.audio
+            floor = (torch.log(torch.tensor(spec.floor)).item() - spec.mean) / spec.scale
+            mel = torch.nn.functional.pad(mel, (0, 0, 0, short), value=floor)
+        return self.quantizer(self.latents(mel))[1]
+
+    def decode(self, quantized: Tensor, reference: Tensor) -> Tensor:
+        """quantized (B, N, d), reference mel (B, R, M) -> mel (B, N * stride, M)."""
+        voice = self.voice(reference)
+        x = self.decode_slow(self.from_code(quantized), voice)
+        b, n, w = x.shape
+        x = self.up(x).reshape(b, n * self.stride, w)
+        return self.to_mel(self.decode_fast(x, voice))
+
+    def phone_logits(self, quantized: Tensor) -> Tensor:
+        """quantized (B, N, d) -> logits of the phone spoken at each code's middle (B, N, phones)."""
+        return self.phone_head(self.phone_conv(quantized))

@@ -1,0 +1,135 @@
+"""Checkpoint folders that describe themselves: model.safetensors + config.yaml + meta.json; no pickle, strict loading.
+
+`config.yaml` holds the model's hyper-parameters (what its `ModelConfig` dataclass is built from); `meta.json` says what
+the weights are: stage, AudioSpec digest, symbol digest, step, data digest, licence, metrics, and whatever the stage needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from stages.core.config import build, read_yaml, to_plain
+from stages.core.fingerprint import digest, file_digest
+
+if TYPE_CHECKING:
+    import torch
+
+C = TypeVar("C")
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS, CONFIG, META = "model.safetensors", "config.yaml", "meta.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the folder and the mend."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a folder holds; tensors are float32 whatever precision they were stored in."""
+
+    folder: Path
+    config: dict[str, Any]
+    meta: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+
+def locate(path: str | Path) -> Path:
+    """A path as given, or under the repository root (where `artifacts/starter` lies) when it is relative and not here."""
+    path = Path(path)
+    return path if path.is_absolute() or path.exists() else ROOT / path
+
+
+def write(folder: str | Path, tensors: dict[str, torch.Tensor], config: Any, meta: dict[str, Any], half: bool = False) -> None:
+    """Writes a checkpoint so that a crash or a full disk at any moment leaves the previous one whole.
+
+    Args:
+        half: store floating-point weights as float16 (release size); loading gives float32 again.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    kind = torch.float16 if half else torch.float32
+    stored = {k: (v.detach().to(kind) if v.is_floating_point() else v.detach()).cpu().contiguous().clone() for k, v in tensors.items()}
+    save_file(stored, partial / WEIGHTS)
+    (partial / CONFIG).write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
+    (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    replace_folder(partial, folder)
+
+
+def replace_folder(partial: Path, folder: Path) -> None:
+    """Puts a finished folder in the place of an older one; the older one stays readable until the rename."""
+    for path in partial.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """meta.json alone. Raises CheckpointError when the folder or the file is not there or not JSON."""
+    folder = locate(folder)
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: no checkpoint there (no {META}); train it or name another with --set stage.checkpoint=…") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder / META}: cannot be read ({error}); restore the checkpoint") from None
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{folder / META}: must hold a JSON object; restore the checkpoint")
+    return meta
+
+
+def read(folder: str | Path) -> Checkpoint:
+    """Reads a checkpoint folder. Raises CheckpointError naming the file when any part is missing, truncated or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = locate(folder)
+    meta = read_meta(folder)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: cannot be read ({error}); restore the checkpoint") from None
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    return Checkpoint(folder, read_yaml(folder / CONFIG), meta, tensors)
+
+
+def model_config(checkpoint: Checkpoint, cls: type[C]) -> C:
+    """The model's hyper-parameters as its dataclass; strict."""
+    return build(cls, checkpoint.config, str(checkpoint.folder / CONFIG))
+
+
+def load_strict(model: torch.nn.Module, checkpoint: Checkpoint, stage: str) -> None:
+    """Puts the weights into `model`. Raises CheckpointError for another stage's checkpoint, or names or sizes that differ."""
+    if checkpoint.meta.get("stage") != stage:
+        raise CheckpointError(f"{checkpoint.folder}: is a checkpoint of {checkpoint.meta.get('stage')!r}, not of {stage!r}; name one of {stage!r}")
+    try:
+        model.load_state_dict(checkpoint.tensors, strict=True)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{checkpoint.folder}: weights do not fit its {CONFIG} ({first}); restore the checkpoint") from None
+
+
+def checkpoint_digest(folder: str | Path) -> str:
+    """sha256 that identifies weights and hyper-parameters, read without building the model."""
+    folder = locate(folder)
+    read_meta(folder)
+    try:
+        return digest([file_digest(folder / WEIGHTS), file_digest(folder / CONFIG)])
+    except OSError as error:
+        raise CheckpointError(f"{folder}: incomplete checkpoint ({error}); restore it") from None

@@ -1,0 +1,268 @@
+"""Routes: which stages, in which order, with which configuration; checked before any work and without importing torch.
+
+A route is `configs/synthesize/NAME.yaml`: `stages` in order, a section per stage, `presets` of overrides, `pauses`,
+`cache`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.core import checkpoint
+from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base, to_plain
+from stages.core.fingerprint import file_digest
+from stages.core.stage import StageSpec
+from stages.core.types import Audio, Voice
+
+STAGES = {
+    "text": "stages.text.stage:TextStage",
+    "autoregressive": "stages.autoregressive.stage:AutoregressiveStage",
+    "rerank": "stages.rerank.stage:RerankStage",
+    "diffusion": "stages.diffusion.stage:DiffusionStage",
+    "vocoder": "stages.vocoder.stage:VocoderStage",
+}
+"""Every stage: name -> "module:Class". A module `config` beside the class's module holds its SPEC."""
+
+ROUTES = checkpoint.ROOT / "configs" / "synthesize"
+PLANNED = ("vits", "fastpitch", "melle", "gpt_mel")
+"""Routes that are designed and not there yet."""
+AGREE = ("audio", "codebook", "symbols")
+"""Fields of meta.json that all checkpoints of a route that have them must agree on."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Silence put between the pieces of a long text, beside what the models leave at the ends; seconds."""
+
+    sentence: float = 0.20
+    paragraph: float = 0.50
+
+    def __post_init__(self) -> None:
+        for name, seconds in dataclasses.asdict(self).items():
+            if not 0.0 <= seconds <= 60.0:
+                raise ValueError(f"{name} is {seconds:g}; give 0 to 60 seconds")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where the artifact store is."""
+
+    dir: str = "artifacts/cache"
+    """a folder, under the current directory when relative"""
+
+
+@dataclass(frozen=True)
+class RouteFile:
+    """What a route's file may hold beside the sections of its stages."""
+
+    stages: tuple[str, ...]
+    preset: str
+    """the default preset"""
+    presets: dict[str, dict]
+    pauses: Pauses = Pauses()
+    cache: Cache = Cache()
+    device: str = "cpu"
+    shard: int = 16
+    """sentences that go through a stage together; no result depends on it"""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("stages is empty; name the stages in order")
+        if self.shard < 1:
+            raise ValueError(f"shard is {self.shard}; give 1 or more")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of a route."""
+
+    spec: StageSpec
+    config: Any
+    target: str
+    """"module:Class" """
+
+    @functools.cached_property
+    def key_config(self) -> dict[str, Any]:
+        """The part of the configuration that can change a result, with weights and files by content instead of path.
+
+        Raises:
+            CheckpointError, ConfigError: weights or a file that cannot be read.
+        """
+        plain = {k: v for k, v in to_plain(self.config).items() if k not in self.spec.result_free}
+        for name in self.spec.files:
+            if plain.get(name):
+                plain[name] = _content(f"{self.spec.name}.{name}", plain[name])
+        return {k: v for k, v in plain.items() if k not in self.checkpoints}
+
+    @functools.cached_property
+    def checkpoints(self) -> dict[str, str]:
+        """Config field -> folder of weights, for every field that names one."""
+        plain = to_plain(self.config)
+        return {k: v for k, v in plain.items() if (k == "checkpoint" or k.endswith("_checkpoint")) and v}
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Digests of the weights, '' for a stage without any. Raises CheckpointError when they are not there."""
+        return ",".join(f"{name}={_weights_digest(folder)}" for name, folder in sorted(self.checkpoints.items()))
+
+
+@dataclass(frozen=True)
+class Route:
+    """A chain of stages that fits together, with its resolved configuration."""
+
+    name: str
+    preset: str
+    nodes: tuple[Node, ...]
+    pauses: Pauses = Pauses()
+    cache: Cache = Cache()
+    device: str = "cpu"
+    shard: int = 16
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved configuration, as written beside outputs; a route file of its own."""
+        head = {"stages": [n.spec.name for n in self.nodes], "preset": self.preset, "presets": {self.preset: {}}}
+        rest = {
+            "pauses": to_plain(self.pauses),
+            "cache": to_plain(self.cache),
+            "device": self.device,
+            "shard": self.shard,
+        }
+        return head | rest | {n.spec.name: to_plain(n.config) for n in self.nodes}
+
+
+def load_route(name: str = "tortoise", preset: str | None = None, sets: list[str] | tuple[str, ...] = ()) -> Route:
+    """Reads a route (a name, or the path of a YAML file), lays the preset and `--set` over it, and checks that it fits.
+
+    Raises:
+        ConfigError: an unknown route, preset, stage or key (the near miss is named), or stages that do not fit.
+    """
+    path = _route_path(name)
+    values = read_with_base(path)
+    order = _stage_names(values, path)
+    top = {k: v for k, v in values.items() if k not in order}
+    for key in top:
+        if key not in _top_keys():
+            raise ConfigError(f"{path}: unknown key {key!r}{near_miss(str(key), [*_top_keys(), *order])}")
+    file = build(RouteFile, top, str(path))
+    preset = file.preset if preset is None else preset
+    if preset not in file.presets:
+        raise ConfigError(f"unknown preset {preset!r}{near_miss(preset, file.presets)}")
+    given = parse_set(sets)
+    _check_sections(file.presets[preset], order, f"{path}: presets.{preset}")
+    _check_sections(given, [*order, "pauses", "cache", "device", "shard"], "--set")
+    merged = merge(merge(values, file.presets[preset]), given)
+    file = build(RouteFile, {k: v for k, v in merged.items() if k not in order}, str(path))
+    nodes = tuple(_node(stage, merged.get(stage) or {}, str(path)) for stage in order)
+    route = Route(path.stem, preset, nodes, file.pauses, file.cache, file.device, file.shard)
+    check_chain(route)
+    return route
+
+
+def check_chain(route: Route) -> None:
+    """Refuses stages whose types do not fit. Raises ConfigError with one sentence that names the stage and the mend."""
+    known: list[type] = [str, Voice]
+    for node in route.nodes:
+        for kind in node.spec.needs:
+            if kind not in known:
+                have = ", ".join(t.__name__ for t in known)
+                raise ConfigError(
+                    f"route {route.name!r}: stage {node.spec.name!r} needs {kind.__name__}, but those before it give "
+                    f"{have}; put a stage that gives {kind.__name__} before it"
+                )
+        known.append(node.spec.gives)
+    if route.nodes[-1].spec.gives is not Audio:
+        last = route.nodes[-1].spec
+        raise ConfigError(
+            f"route {route.name!r}: the last stage {last.name!r} gives {last.gives.__name__}, not Audio; "
+            "end with a vocoder"
+        )
+
+
+def check_checkpoints(route: Route) -> None:
+    """Refuses weights that were not trained for each other (AudioSpec, codebook, symbols), from meta.json alone.
+
+    Raises:
+        CheckpointError: missing weights, weights of another stage, or two that disagree.
+    """
+    seen: dict[str, tuple[str, Any]] = {}
+    for node in route.nodes:
+        for folder in node.checkpoints.values():
+            meta = checkpoint.read_meta(folder)
+            for name in AGREE:
+                if name not in meta:
+                    continue
+                other, value = seen.setdefault(name, (folder, meta[name]))
+                if value != meta[name]:
+                    raise checkpoint.CheckpointError(
+                        f"{folder}: its {name} ({str(meta[name])[:12]}) is not that of {other} ({str(value)[:12]}); "
+                        "name checkpoints that were trained together"
+                    )
+
+
+def _top_keys() -> list[str]:
+    return [f.name for f in dataclasses.fields(RouteFile)]
+
+
+def _route_path(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if name in PLANNED and not (ROUTES / f"{name}.yaml").is_file():
+        raise ConfigError(f"pipeline {name!r} is not there yet; use tortoise")
+    known = sorted(p.stem for p in ROUTES.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"unknown pipeline {name!r}{near_miss(name, known)}")
+    return ROUTES / f"{name}.yaml"
+
+
+def _stage_names(values: dict[str, Any], path: Path) -> list[str]:
+    names = values.get("stages")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f"{path}: stages must be a list of stage names in order")
+    for name in names:
+        if name not in STAGES:
+            raise ConfigError(f"{path}: unknown stage {name!r}{near_miss(name, STAGES)}")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{path}: stages names one stage twice; name each once")
+    return names
+
+
+def _check_sections(values: dict[str, Any], known: list[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown stage {key!r}{near_miss(key, known)}")
+
+
+def _node(name: str, section: Any, where: str) -> Node:
+    if not isinstance(section, dict):
+        raise ConfigError(
+            f"{where}: {name}: expected a mapping of keys to values, got {section!r}; write {name}.key=value"
+        )
+    target = STAGES[name]
+    spec: StageSpec = importlib.import_module(target.partition(":")[0].rpartition(".")[0] + ".config").SPEC
+    return Node(spec, build(spec.config, section, name), target)
+
+
+def _content(key: str, path: str) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}); name a file that can") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_once(folder: str, stamp: tuple[int, ...]) -> str:
+    return checkpoint.checkpoint_digest(folder)
+
+
+def _weights_digest(folder: str) -> str:
+    """The weights' digest, read once per process as long as the file is not written anew."""
+    try:
+        stat = (checkpoint.locate(folder) / checkpoint.WEIGHTS).stat()
+    except OSError:
+        return checkpoint.checkpoint_digest(folder)  # raises the sentence that says what is missing
+    return _digest_once(str(folder), (stat.st_mtime_ns, stat.st_size))

@@ -1,0 +1,93 @@
+"""Which utterances make up the batch of a step: a pure function of the seed and the step, so that a resume needs no state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.data.features import Corpus
+
+
+def is_validation(text_id: str, share: float = 0.01) -> bool:
+    """Whether an utterance is held out for validation: by its id's own digits, the same in every run."""
+    return int(text_id.rsplit("-", 1)[-1][:8], 16) / 0x100000000 < share
+
+
+class LengthBuckets:
+    """Batches of similar length under a budget of positions; every item once an epoch, none dropped.
+
+    Args:
+        lengths: (U,) positions of each item.
+        budget: positions a batch may hold, padding included; an item longer than the budget makes a batch of its own.
+    """
+
+    def __init__(self, lengths: np.ndarray, budget: int, seed: int) -> None:
+        self.lengths, self.budget, self.seed = lengths, budget, seed
+        self._first_step, self._epoch = 0, 0
+        self._batches = self._make(0)
+
+    def _make(self, epoch: int) -> list[np.ndarray]:
+        rng = np.random.default_rng([self.seed, epoch])
+        order = np.argsort(self.lengths * rng.uniform(0.95, 1.05, len(self.lengths)), kind="stable")
+        batches, start = [], 0
+        for end in range(1, len(order) + 1):
+            full = end == len(order) or (self.lengths[order[start : end + 1]].max() * (end + 1 - start) > self.budget)
+            if full:
+                batches.append(order[start:end])
+                start = end
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def batch(self, step: int) -> np.ndarray:
+        """Item indices of step `step` (0-based)."""
+        if step < self._first_step:
+            self._first_step, self._epoch, self._batches = 0, 0, self._make(0)
+        while step >= self._first_step + len(self._batches):
+            self._first_step += len(self._batches)
+            self._epoch += 1
+            self._batches = self._make(self._epoch)
+        return self._batches[step - self._first_step]
+
+
+class Crops:
+    """Random fixed-length crops, every utterance as likely as it is long, with a crop of the same speaker as reference.
+
+    Args:
+        starts: (U + 1,) first frame of each utterance in the flat arrays.
+        speaker_of: (U,) speaker index.
+        weights: (U,) further weight of each utterance.
+    """
+
+    def __init__(self, starts: np.ndarray, speaker_of: np.ndarray, rows: np.ndarray, weights: np.ndarray, seed: int) -> None:
+        self.starts, self.speaker_of, self.rows, self.seed = starts, speaker_of, rows, seed
+        mass = np.diff(starts)[rows] * weights[rows]
+        self.probability = mass / mass.sum()
+        self.by_speaker = {s: rows[speaker_of[rows] == s] for s in np.unique(speaker_of[rows])}
+
+    def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """(size,) utterances, (size,) reference utterances of the same speakers, and the generator for crop positions."""
+        rng = np.random.default_rng([self.seed, step])
+        items = rng.choice(self.rows, size, p=self.probability)
+        references = np.array([rng.choice(self.by_speaker[self.speaker_of[i]]) for i in items])
+        return items, references, rng
+
+
+def crop(frames: np.ndarray, length: int, rng: np.random.Generator, fill: float) -> tuple[np.ndarray, int]:
+    """A random crop of `length` frames of (T, M), padded with `fill` after its end when it is shorter; and where it starts."""
+    start = int(rng.integers(0, max(len(frames) - length, 0) + 1))
+    out = np.full((length, *frames.shape[1:]), fill, dtype=np.float32)
+    part = frames[start : start + length]
+    out[: len(part)] = part
+    return out, start
+
+
+def speaker_weights(corpus: Corpus, weights: dict[str, float]) -> np.ndarray:
+    """(U,) sampling weight of each utterance by its speaker; 1 where none is given."""
+    return np.array([weights.get(corpus.speakers[s], 1.0) for s in corpus.speaker_of])
+
+
+def frame_phones(corpus: Corpus, i: int, stride: int) -> np.ndarray:
+    """(ceil(T / stride),) phone id at the middle of each group of `stride` frames of utterance i."""
+    frames = int(corpus.lengths[i])
+    span = corpus.phones_of(i)
+    middle = (np.arange(-(-frames // stride)) + 0.5) * stride / corpus.spec.frame_rate
+    place = np.searchsorted(corpus.phone_end[span], middle, side="right").clip(0, span.stop - span.start - 1)
+    return corpus.phones[span][place].astype(np.int64)

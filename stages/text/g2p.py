@@ -1,0 +1,280 @@
+"""Words to phones: lexicon, then word formation, then a CRF, then spelling. Pure Python but for two CRF models.
+
+The conventions are flite's, because the acoustic models learn from flite: `ax` for every reduced vowel, `er` for
+every r-coloured one, no flaps, no stress.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import lru_cache
+
+from stages.text.heteronyms import choose
+from stages.text.lexicon import Lexicon, phones_of_ipa, resources
+from stages.text.normalize import Token
+from stages.text.symbols import VOICELESS, VOWELS
+from stages.text.tagging import Tagger
+
+Phones = tuple[str, ...]
+
+_LETTER_PHONES = (
+    "ey|b iy|s iy|d iy|iy|eh f|jh iy|ey ch|ay|jh ey|k ey|eh l|eh m|eh n|ow|p iy|k y uw|aa r|eh s|t iy|y uw|v iy|"
+    "d ah b ax l y uw|eh k s|w ay|z iy"
+)
+LETTERS: dict[str, Phones] = {
+    letter: tuple(phones.split())
+    for letter, phones in zip("abcdefghijklmnopqrstuvwxyz", _LETTER_PHONES.split("|"), strict=True)
+}
+
+_EXTRA_LINES = """
+a ax
+the dh ax
+of ah v
+was w aa z
+on aa n
+for f ao r
+from f r ah m
+with w ih dh
+than dh ae n
+can k ae n
+because b ih k ao z
+your y ao r
+yours y ao r z
+want w aa n t
+wanted w aa n t ax d
+wants w aa n t s
+watch w aa ch
+wash w aa sh
+hello hh ax l ow
+new n uw
+news n uw z
+often ao f ax n
+soft s aa f t
+every eh v er iy
+different d ih f er ax n t
+several s eh v r ax l
+family f ae m ax l iy
+information ih n f er m ey sh ax n
+government g ah v er m ax n t
+interesting ih n t r ax s t ih ng
+interested ih n t r ax s t ax d
+interest ih n t r ax s t
+temperature t eh m p r ax ch er
+library l ay b r eh r iy
+february f eh b y uw eh r iy
+direct d er eh k t
+covid k ow v ih d
+miz m ih z
+caretta k ax r eh t ax
+tortoise t ao r t ax s
+asap ey s ae p
+gpt jh iy p iy t iy
+blog b l ao g
+vlog v l ao g
+selfie s eh l f iy
+emoji ih m ow jh iy
+wiki w ih k iy
+github g ih t hh ah b
+linux l ih n ax k s
+tis t ih z
+twas t w aa z
+em ax m
+til t ih l
+cause k ah z
+bout ax b aw t
+n ax n
+hmm hh ax m
+mm ax m
+shh sh
+ok ow k ey
+etc eh t s eh t er ax
+mebibyte m eh b ih b ay t
+kibibyte k ih b ih b ay t
+gibibyte g ih b ih b ay t
+"""
+EXTRA: dict[str, Phones] = {word: tuple(phones) for word, *phones in map(str.split, _EXTRA_LINES.strip().splitlines())}
+"""Words that the lexicon lacks and the CRF gets wrong, and the few where its citation form is not what is said."""
+
+
+class G2P:
+    """Grapheme to phoneme over a whole sentence: heteronyms and 'the' look at their neighbours."""
+
+    def __init__(self, user: dict[str, Phones] | None = None):
+        self.user = user or {}
+        self.lexicon = Lexicon()
+        self.tagger = Tagger()
+        self.out_of_lexicon = lru_cache(maxsize=20_000)(self._out_of_lexicon)
+
+    def known(self, word: str) -> bool:
+        """Whether a lower-case word has a listed pronunciation."""
+        return word in self.user or word in EXTRA or word in self.lexicon
+
+    def __call__(self, tokens: tuple[Token, ...]) -> list[Phones]:
+        """Phones for every word of `tokens` in order (breaks have none); each has at least one phone."""
+        tags = self._tags(tokens)
+        phones = [self._token(index, tokens, tags) for index, token in enumerate(tokens) if token.word]
+        words = [token.word for token in tokens if token.word]
+        for index, word in enumerate(words[:-1]):
+            if word == "the" and "the" not in self.user and phones[index + 1][0] in VOWELS:
+                phones[index] = ("dh", "iy")
+        return phones
+
+    def _tags(self, tokens: tuple[Token, ...]) -> list[str]:
+        """Parts of speech, only worked out when some word's sound depends on them."""
+        if any(len(self.lexicon.variants(token.word)) > 1 for token in tokens if token.word):
+            return self.tagger([token.written for token in tokens])
+        return [""] * len(tokens)
+
+    def _token(self, index: int, tokens: tuple[Token, ...], tags: list[str]) -> Phones:
+        token = tokens[index]
+        if token.phones:
+            return token.phones
+        if token.word[0].isupper():
+            return self._letter(token.word)
+        word = token.word
+        if word in self.user or word in EXTRA:
+            return self.user.get(word) or EXTRA[word]
+        chosen = choose(index, [t.word for t in tokens], [t.written for t in tokens], tags, self.lexicon.variants(word))
+        return chosen or self.out_of_lexicon(word)
+
+    def _letter(self, word: str) -> Phones:
+        """The name of a letter, with a plural or possessive ending when there is one ('Cs', "I's")."""
+        phones = LETTERS[word[0].lower()]
+        return phones + plural_ending(phones) if len(word) > 1 else phones
+
+    def _base(self, word: str) -> Phones | None:
+        """A listed pronunciation, or None."""
+        if word in self.user or word in EXTRA:
+            return self.user.get(word) or EXTRA[word]
+        variants = self.lexicon.variants(word)
+        return variants[0].phones if variants else None
+
+    def _out_of_lexicon(self, word: str) -> Phones:
+        return self._base(word) or self._formed(word) or self._compound(word) or self._guess(word) or spell(word)
+
+    def _formed(self, word: str) -> Phones | None:
+        """A listed word plus a regular ending: possessive, plural, past, -ing, -er, -ly, -ness, un-…"""
+        if word.endswith("'s"):
+            stem = self.out_of_lexicon(word[:-2])
+            return stem + plural_ending(stem)
+        if word.endswith("s'") or word.startswith("'"):
+            return self.out_of_lexicon(word.strip("'"))
+        for written, ending in _CONTRACTIONS.items():
+            if word.endswith(written) and len(word) > len(written):
+                return self.out_of_lexicon(word[: -len(written)]) + ending
+        if "'" in word:  # o'neil, y'all: no rule, but neither is it spelled
+            return self.out_of_lexicon(word.replace("'", ""))
+        for suffix, ending in _SUFFIXES:
+            if word.endswith(suffix) and len(word) > len(suffix) + 2:
+                stem = self._stem(word[: -len(suffix)], suffix)
+                if stem:
+                    return stem + (ending if isinstance(ending, tuple) else ending(stem))
+        for prefix, beginning in _PREFIXES.items():
+            if word.startswith(prefix) and len(word) > len(prefix) + 3:
+                stem = self._base(word[len(prefix) :])
+                if stem:
+                    return beginning + stem
+        return None
+
+    def _stem(self, stem: str, suffix: str) -> Phones | None:
+        """The listed word that `suffix` was put on, undoing a dropped e, a doubled consonant, y to i."""
+        candidates = [stem]
+        if suffix[0] in "ei":
+            candidates.append(stem + "e")
+            if len(stem) > 3 and stem[-1] == stem[-2]:
+                candidates.insert(0, stem[:-1])
+        if suffix[0] in "eln" and stem.endswith("i"):
+            candidates.append(stem[:-1] + "y")
+        if suffix == "es":
+            candidates = [stem] if stem.endswith(("s", "x", "z", "ch", "sh", "o")) else []
+        return next((phones for word in candidates if len(word) > 2 and (phones := self._base(word))), None)
+
+    def _compound(self, word: str) -> Phones | None:
+        """Two listed words written as one ('doorstop'): the longest first part of at least three letters."""
+        if "'" in word or not 7 <= len(word) <= 30:
+            return None
+        for cut in range(len(word) - 3, 2, -1):
+            left, right = word[:cut], word[cut:]
+            if left[-1] == "s" and left[:-1] in self.lexicon and "s" + right in self.lexicon:
+                continue  # door+stoppers, not doors+toppers
+            if left in self.lexicon and right in self.lexicon:
+                return self._base(left) + self._base(right)
+        return None
+
+    def _guess(self, word: str) -> Phones | None:
+        """The CRF's guess; None for what has no vowel letter, which people spell."""
+        if not set(word) & set("aeiouy") or len(word) > 60:
+            return None
+        phones = phones_of_ipa(_g2p_model_tag(word))
+        return phones if set(phones) & (VOWELS | {"er"}) else None
+
+
+def spell(word: str) -> Phones:
+    """Letter by letter: the last resort, so that no word is ever lost."""
+    phones = tuple(phone for letter in word for phone in LETTERS.get(letter, ()))
+    assert phones, f"{word!r} has no letters"
+    return phones
+
+
+def plural_ending(stem: Phones) -> Phones:
+    """'s' after a voiceless phone, 'ax z' after a sibilant, else 'z'."""
+    if stem[-1] in ("s", "z", "sh", "zh", "ch", "jh"):
+        return ("ax", "z")
+    return ("s",) if stem[-1] in VOICELESS else ("z",)
+
+
+def past_ending(stem: Phones) -> Phones:
+    """'t' after a voiceless phone, 'ax d' after t or d, else 'd'."""
+    if stem[-1] in ("t", "d"):
+        return ("ax", "d")
+    return ("t",) if stem[-1] in VOICELESS else ("d",)
+
+
+_CONTRACTIONS = {
+    "n't": ("ax", "n", "t"), "'ll": ("ax", "l"), "'d": ("d",), "'ve": ("ax", "v"), "'re": ("er",), "'m": ("m",),
+}  # fmt: skip
+_SUFFIXES = (
+    ("ingly", ("ih", "ng", "l", "iy")), ("ing", ("ih", "ng")), ("edly", ("ax", "d", "l", "iy")),
+    ("ness", ("n", "ax", "s")), ("less", ("l", "ax", "s")), ("ment", ("m", "ax", "n", "t")), ("ful", ("f", "ax", "l")),
+    ("able", ("ax", "b", "ax", "l")), ("ists", ("ih", "s", "t", "s")), ("ist", ("ih", "s", "t")),
+    ("ish", ("ih", "sh")), ("ers", ("er", "z")), ("ies", ("z",)), ("est", ("ax", "s", "t")), ("er", ("er",)),
+    ("ed", past_ending), ("ly", ("l", "iy")), ("es", plural_ending), ("s", plural_ending), ("y", ("iy",)),
+)  # fmt: skip
+_PREFIXES = {
+    "un": ("ah", "n"), "re": ("r", "iy"), "non": ("n", "aa", "n"), "pre": ("p", "r", "iy"), "mis": ("m", "ih", "s"),
+    "anti": ("ae", "n", "t", "iy"), "multi": ("m", "ah", "l", "t", "iy"), "semi": ("s", "eh", "m", "iy"),
+    "micro": ("m", "ay", "k", "r", "ow"), "cyber": ("s", "ay", "b", "er"), "hyper": ("hh", "ay", "p", "er"),
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _g2p_model():
+    import pycrfsuite
+
+    tagger = pycrfsuite.Tagger()
+    tagger.open(str(resources() / "g2p" / "model.crf"))
+    return tagger
+
+
+def _g2p_model_tag(word: str) -> list[str]:
+    """IPA symbols of gruut_lang_en's CRF for one word: per letter, its own and three letters on each side."""
+    features = []
+    for index, letter in enumerate(word):
+        item: dict[str, str | float | bool] = {"bias": 1.0, "grapheme": _encode(letter)}
+        for step in (1, 2, 3):
+            if index >= step:
+                item[f"grapheme-{step}"] = _encode(word[index - step])
+            if index + step < len(word):
+                item[f"grapheme+{step}"] = _encode(word[index + step])
+        if index == 0:
+            item["begin"] = True
+        if index == len(word) - 1:
+            item["end"] = True
+        features.append(item)
+    labels = [base64.b64decode(label).decode() for label in _g2p_model().tag(features)]
+    return [symbol for label in labels for symbol in label.split("|") if symbol != "_"]
+
+
+@lru_cache(maxsize=256)
+def _encode(letter: str) -> str:
+    return base64.b64encode(letter.encode()).decode("ascii")

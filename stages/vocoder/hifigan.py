@@ -1,0 +1,84 @@
+"""The HiFi-GAN generator (Kong et al. 2020), versions V1, V2 and V3 by config: transposed convolutions at growing rates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.1
+
+
+@dataclass(frozen=True)
+class HifiGanConfig:
+    """Hyper-parameters; the defaults are V1. V2: channels 128. V3: block 2, rates (8, 8, 4), kernels (16, 16, 8), channels 256."""
+
+    channels: int = 512
+    rates: tuple[int, ...] = (8, 8, 2, 2)
+    kernels: tuple[int, ...] = (16, 16, 4, 4)
+    block: int = 1
+    block_kernels: tuple[int, ...] = (3, 7, 11)
+    block_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+
+
+def _conv(channels: int, kernel: int, dilation: int) -> nn.Module:
+    return weight_norm(nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=(kernel - 1) * dilation // 2))
+
+
+class ResidualBlock(nn.Module):
+    """ResBlock1 (pairs of convolutions, the second undilated) or ResBlock2 (single convolutions)."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...], paired: bool) -> None:
+        super().__init__()
+        self.first = nn.ModuleList(_conv(channels, kernel, d) for d in dilations)
+        self.second = nn.ModuleList(_conv(channels, kernel, 1) for _ in dilations) if paired else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, L) -> (B, C, L)."""
+        for i, conv in enumerate(self.first):
+            h = conv(F.leaky_relu(x, SLOPE))
+            if self.second is not None:
+                h = self.second[i](F.leaky_relu(h, SLOPE))
+            x = x + h
+        return x
+
+
+class HifiGanGenerator(nn.Module):
+    """Mel -> waveform; the product of the upsampling rates is the hop."""
+
+    def __init__(self, config: HifiGanConfig, n_mels: int, hop: int) -> None:
+        super().__init__()
+        if math.prod(config.rates) != hop:
+            raise ValueError(f"the upsampling rates {config.rates} multiply to {math.prod(config.rates)}, but the hop is {hop}")
+        self.inputs = weight_norm(nn.Conv1d(n_mels, config.channels, 7, padding=3))
+        self.ups, self.blocks = nn.ModuleList(), nn.ModuleList()
+        width = config.channels
+        for rate, kernel in zip(config.rates, config.kernels, strict=True):
+            self.ups.append(weight_norm(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)))
+            width //= 2
+            self.blocks.append(
+                nn.ModuleList(
+                    ResidualBlock(width, k, d, config.block == 1)
+                    for k, d in zip(config.block_kernels, config.block_dilations, strict=True)
+                )
+            )
+        self.outputs = weight_norm(nn.Conv1d(width, 1, 7, padding=3))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """mel (B, M, T) -> waveform (B, T * hop) in [-1, 1]."""
+        x = self.inputs(mel)
+        for up, blocks in zip(self.ups, self.blocks, strict=True):
+            x = up(F.leaky_relu(x, SLOPE))
+            x = torch.stack([block(x) for block in blocks]).mean(0)  # type: ignore[union-attr]
+        return torch.tanh(self.outputs(F.leaky_relu(x))).squeeze(1)
+
+    def fold_weight_norm(self) -> None:
+        """Makes the normalised weights plain parameters, for inference; the output stays the same."""
+        for module in list(self.modules()):
+            if parametrize.is_parametrized(module):
+                parametrize.remove_parametrizations(module, "weight")
