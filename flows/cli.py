@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from stages.core.pipeline import Pipeline, Result
 
 ALL_OK, COULD_NOT_RUN, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
+DEFAULT_CACHE = "artifacts/cache"
+"""where the flow engine keeps its records when no route says where the cache is"""
 
 
 class UserError(ValueError):
@@ -34,10 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         return COULD_NOT_RUN
     except MemoryError:
         return _complain("out of memory; split the text into smaller files or free memory")
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # every error class of the project is one of these, with a sentence as its message
+    except ImportError as error:
+        return _complain(f"a part of it is not there ({error}); run uv sync")
+    except (ValueError, OSError) as error:  # what every error class of the project is, with a sentence as its message
         return _complain(_sentence(error))
 
 
@@ -229,22 +230,13 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 def _engine(job: Any) -> dict[str, Any]:
     """Runs the Prefect flow with its embedded server (or the one the user's environment names)."""
-    from flows.runtime import prepare_environment
+    from flows.runtime import engine
 
-    prepare_environment(job.store.folder)
     print(f"caretta: {len(job.open_units)} sentences to compute; starting the flow engine", file=sys.stderr)
-    from flows.synthesize import run
+    with engine(job.store.folder), _progress("sentences") as job.progress:
+        from flows.synthesize import run
 
-    with _progress("sentences") as job.progress:
-        try:
-            return run(job)
-        except RuntimeError as error:
-            if "Prefect API server" not in str(error):
-                raise
-            raise UserError(
-                "the flow engine did not start in time (a busy machine?); run it again, or set "
-                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS to more seconds"
-            ) from None
+        return run(job)
 
 
 def _voices(arguments: argparse.Namespace) -> int:
@@ -298,15 +290,21 @@ def _cache(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from flows.prepare import main as prepare
+    from flows.runtime import engine
 
-    return prepare(arguments.config, arguments.set) or ALL_OK
+    with engine(Path(DEFAULT_CACHE)):
+        from flows.prepare import main as prepare
+
+        return prepare(arguments.config, arguments.set) or ALL_OK
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from flows.train import main as train
+    from flows.runtime import engine
 
-    return train(arguments.configs, arguments.set, arguments.minutes) or ALL_OK
+    with engine(Path(DEFAULT_CACHE)):
+        from flows.train import main as train
+
+        return train(arguments.configs, arguments.set, arguments.minutes) or ALL_OK
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -6,8 +6,10 @@ Keys travel between tasks, never arrays: items go through the artifact store (se
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def prepare_environment(cache: Path) -> None:
     """
     defaults = {
         "PREFECT_HOME": str((cache / "prefect").resolve()),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # a busy machine without .pyc took 140
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -32,6 +34,65 @@ def prepare_environment(cache: Path) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # the server makes this folder, not its parents: without them it dies and is started again until time is up
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+class EngineError(ValueError):
+    """The flow engine could not run; the message is one sentence with the mend."""
+
+
+@contextmanager
+def engine(cache: Path) -> Iterator[None]:
+    """Around importing and calling a flow: its environment, and one sentence when the embedded server does not start."""
+    prepare_environment(cache)
+    try:
+        yield
+    except RuntimeError as error:
+        if "Prefect API server" not in str(error):
+            raise
+        raise EngineError(
+            "the flow engine did not start in time (a busy machine?); run it again, or set "
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS to more seconds"
+        ) from None
+
+
+def call(flow: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a flow without the heartbeat, which would hold the exit for a second."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        return flow(*arguments)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, float, float], None]]:
+    """Gives `progress(what, done, wanted)`: a bar for each `what` on stderr when that is a terminal, else silence."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, wanted: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    tasks: dict[str, Any] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def advance(what: str, done: float, wanted: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=wanted)
+            bars.update(tasks[what], completed=min(done, wanted))
+
+        yield advance
+
+
+def drain_flow(expected: int) -> None:
+    """`drain` for the flow that runs now; call it at its end, also when it failed."""
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        drain(context.flow_run.id, expected)
 
 
 class Shard:

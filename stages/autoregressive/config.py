@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.core.stage import StageSpec
+from stages.core.types import Candidates, Phonemes, Voice
+
 
 @dataclass(frozen=True)
 class AutoregressiveConfig:
@@ -34,3 +37,6 @@ class AutoregressiveConfig:
             raise ValueError(f"top_k must be 0 (no limit) or more, not {self.top_k}")
         if self.repetition_penalty <= 0:
             raise ValueError("repetition_penalty must be above 0")
+
+
+SPEC = StageSpec("autoregressive", 1, AutoregressiveConfig, needs=(Phonemes, Voice), gives=Candidates, fans_out=True, result_free=("candidates",))

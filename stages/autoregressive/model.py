@@ -70,9 +70,9 @@ class AutoregressiveDecoder(nn.Module):
             x = block(x) * real
         return self.phone_norm(x) * real
 
-    def prompt(self, reference: Tensor, encoded: Tensor) -> Tensor:
-        """Voice latents, then phones: reference (B, R, M), encoded (B, P, D) -> (B, Q + P, D)."""
-        return torch.cat((self.conditioning_out(self.conditioning(reference)), encoded), dim=1)
+    def voice_latents(self, reference: Tensor) -> Tensor:
+        """reference mel (B, R, M) -> voice latents (B, Q, D)."""
+        return self.conditioning_out(self.conditioning(reference))
 
     def speech_inputs(self, codes: Tensor, pointers: Tensor, encoded: Tensor) -> Tensor:
         """Previous codes (B, N), phone indices now (B, N), encoded (B, P, D) -> (B, N, D)."""
@@ -85,7 +85,7 @@ class AutoregressiveDecoder(nn.Module):
         Phones are padded at their end, so padding lies inside the sequence: it is masked, and positions skip it.
         """
         encoded = self.encode_phones(phones)
-        x = torch.cat((self.prompt(reference, encoded), self.speech_inputs(previous, pointers, encoded)), dim=1)
+        x = torch.cat((self.voice_latents(reference), encoded, self.speech_inputs(previous, pointers, encoded)), dim=1)
         b, s, _ = x.shape
         q, p = self.config.latents, phones.shape[1]
         real = torch.ones(b, s, dtype=torch.bool, device=x.device)
@@ -97,22 +97,22 @@ class AutoregressiveDecoder(nn.Module):
         h = self.transformer(x, cos.unsqueeze(1), sin.unsqueeze(1), mask.unsqueeze(1))[:, q + p :]
         return self.code_head(h), self.move_head(h)
 
-    def prefill(self, phones: Tensor, reference: Tensor, capacity: int) -> tuple[KeyValueCache, Tensor]:
-        """One pass over the prompt of one text: phones (1, P), reference (1, R, M) -> cache with `capacity` further positions, encoded (1, P, D)."""
+    def prefill(self, phones: Tensor, latents: Tensor, capacity: int) -> tuple[KeyValueCache, Tensor]:
+        """One pass over the prompt of one text: phones (1, P), voice latents (1, Q, D) -> cache with `capacity` further positions, encoded (1, P, D)."""
         encoded = self.encode_phones(phones)
-        x = self.prompt(reference, encoded)
+        x = torch.cat((latents, encoded), dim=1)
         s = x.shape[1]
         t = self.transformer
-        cache = KeyValueCache(t.depth, 1, t.heads, s + capacity, t.head_dim)
-        cos, sin = rotary_angles(torch.arange(s).unsqueeze(0), t.head_dim)
-        causal = torch.ones(s, s, dtype=torch.bool).tril()
+        cache = KeyValueCache(t.depth, 1, t.heads, s + capacity, t.head_dim, x.device)
+        cos, sin = rotary_angles(torch.arange(s, device=x.device).unsqueeze(0), t.head_dim)
+        causal = torch.ones(s, s, dtype=torch.bool, device=x.device).tril()
         t(x, cos.unsqueeze(1), sin.unsqueeze(1), causal[None, None], cache)
         return cache, encoded
 
     def step(self, code: Tensor, pointer: Tensor, encoded: Tensor, cache: KeyValueCache) -> tuple[Tensor, Tensor]:
         """One position for K rows: previous codes (K,), pointers (K,), encoded (K, P, D) -> logits (K, C), (K, MOVES)."""
         x = self.speech_inputs(code.unsqueeze(1), pointer.unsqueeze(1), encoded)
-        cos, sin = rotary_angles(torch.full((1, 1), cache.length), self.transformer.head_dim)
+        cos, sin = rotary_angles(torch.full((1, 1), cache.length, device=x.device), self.transformer.head_dim)
         h = self.transformer(x, cos.unsqueeze(1), sin.unsqueeze(1), None, cache)[:, 0]
         return self.code_head(h), self.move_head(h)
 

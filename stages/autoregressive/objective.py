@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.autoregressive.model import MOVES, AutoregressiveDecoder, AutoregressiveModelConfig
-from stages.data.batching import LengthBuckets, crop, is_validation
+from stages.data.batching import LengthBuckets, crop, held_out, pad
 from stages.data.codes import Codes, pointers, read_codes
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
@@ -44,13 +44,13 @@ class AutoregressiveObjective:
         if self.codes.size != config.codes:
             raise ValueError(f"{training.codes}: has {self.codes.size} codes, but the decoder is set to {config.codes}; set network.codes")
         self.model = AutoregressiveDecoder(config)
-        held = np.array([is_validation(i) for i in corpus.ids])
+        held = held_out(corpus.ids)
         self.rows, self.held = np.flatnonzero(~held), np.flatnonzero(held)
         length = np.diff(self.codes.start) + np.diff(corpus.phone_start) + config.latents
         self.buckets = LengthBuckets(length[self.rows], training.positions, seed)
         self.held_buckets = LengthBuckets(length[self.held], training.positions, seed)
         self.by_speaker = {s: self.rows[corpus.speaker_of[self.rows] == s] for s in np.unique(corpus.speaker_of)}
-        self.fill = (np.log(config.audio.floor) - config.audio.mean) / config.audio.scale
+        self.fill = config.audio.silence
         self.seed = seed
 
     def batch(self, step: int) -> dict[str, Any]:
@@ -109,11 +109,3 @@ class AutoregressiveObjective:
     def adversary(self) -> None:
         """None: nothing adversarial here."""
         return None
-
-
-def pad(rows: list[np.ndarray], fill: int) -> Tensor:
-    """Rows of different lengths as one (B, longest) tensor."""
-    out = np.full((len(rows), max(len(r) for r in rows)), fill, np.int64)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return torch.from_numpy(out)

@@ -66,9 +66,7 @@ class SpeechTokenizer(nn.Module):
         """mel (B, T, M) -> codes (B, ceil(T / stride)); the end is padded with the floor of the mel scale."""
         short = -mel.shape[1] % self.stride
         if short:
-            spec = self.config.audio
-            floor = (torch.log(torch.tensor(spec.floor)).item() - spec.mean) / spec.scale
-            mel = torch.nn.functional.pad(mel, (0, 0, 0, short), value=floor)
+            mel = torch.nn.functional.pad(mel, (0, 0, 0, short), value=self.config.audio.silence)
         return self.quantizer(self.latents(mel))[1]
 
     def decode(self, quantized: Tensor, reference: Tensor) -> Tensor:

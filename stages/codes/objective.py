@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.codes.model import CodesModelConfig, SpeechTokenizer
-from stages.data.batching import Crops, crop, frame_phones, is_validation, speaker_weights
+from stages.data.batching import Crops, crop, frame_phones, held_out, speaker_weights
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
 from stages.text import symbols
@@ -35,11 +35,11 @@ class CodesObjective:
     def __init__(self, config: CodesModelConfig, training: CodesTrainingConfig, corpus: Corpus, seed: int) -> None:
         self.config, self.training, self.corpus = config, training, corpus
         self.model = SpeechTokenizer(config)
-        held = np.array([is_validation(i) for i in corpus.ids])
+        held = held_out(corpus.ids)
         weights = speaker_weights(corpus, training.speaker_weights)
         self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
         self.held = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), weights, seed + 1)
-        self.fill = (np.log(config.audio.floor) - config.audio.mean) / config.audio.scale
+        self.fill = config.audio.silence
 
     def batch(self, step: int) -> dict[str, Any]:
         """`mel` (B, T, M), `reference` (B, R, M), `phones` (B, T / stride)."""

@@ -76,18 +76,20 @@ def pack(key: str, arrays: Arrays, meta: dict[str, Any]) -> bytes:
     """An entry's bytes: deterministic for the same key, arrays and meta."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     plain = json.dumps(meta, sort_keys=True)
-    return bytes(save_arrays(arrays, metadata={"meta": plain, "sha256": _checksum(key, arrays, plain)}))
+    # one field: safetensors writes several in random order
+    entry = json.dumps({"meta": plain, "sha256": _checksum(key, arrays, plain)}, sort_keys=True)
+    return bytes(save_arrays(arrays, metadata={"entry": entry}))
 
 
 def unpack(key: str, data: bytes) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and meta of an entry. Raises DamagedEntry when a single bit differs from what was written."""
     try:
         (length,) = struct.unpack_from("<Q", data)
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        entry = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["entry"])
         arrays = load_arrays(data)
-        if _checksum(key, arrays, metadata["meta"]) != metadata["sha256"]:
+        if _checksum(key, arrays, entry["meta"]) != entry["sha256"]:
             raise DamagedEntry("its checksum does not fit its content")
-        return arrays, json.loads(metadata["meta"])
+        return arrays, json.loads(entry["meta"])
     except (struct.error, SafetensorError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DamagedEntry(str(error)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,11 @@ class AudioSpec:
     def frame_rate(self) -> float:
         """mel frames per second"""
         return self.sample_rate / self.hop
+
+    @property
+    def silence(self) -> float:
+        """Value of a mel channel at the floor."""
+        return (math.log(self.floor) - self.mean) / self.scale
 
     def frames(self, samples: int) -> int:
         """Number of mel frames of a waveform of `samples` samples."""

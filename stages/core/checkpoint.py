@@ -80,6 +80,13 @@ def replace_folder(partial: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover(folder: Path) -> None:
+    """Puts the older folder back when a crash fell between the two renames of `replace_folder`."""
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        os.rename(old, folder)
+
+
 def read_meta(folder: str | Path) -> dict[str, Any]:
     """meta.json alone. Raises CheckpointError when the folder or the file is not there or not JSON."""
     folder = locate(folder)
@@ -133,3 +140,9 @@ def checkpoint_digest(folder: str | Path) -> str:
         return digest([file_digest(folder / WEIGHTS), file_digest(folder / CONFIG)])
     except OSError as error:
         raise CheckpointError(f"{folder}: incomplete checkpoint ({error}); restore it") from None
+
+
+def require(checkpoint: Checkpoint, field: str, value: str, otherwise: str) -> None:
+    """Raises CheckpointError saying `otherwise` when a meta field differs from what this code needs."""
+    if checkpoint.meta.get(field) != value:
+        raise CheckpointError(f"{checkpoint.folder}: {otherwise}; train it again or name another checkpoint")

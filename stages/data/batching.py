@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.core.config import ConfigError
 from stages.data.features import Corpus
 
 
 def is_validation(text_id: str, share: float = 0.01) -> bool:
     """Whether an utterance is held out for validation: by its id's own digits, the same in every run."""
-    return int(text_id.rsplit("-", 1)[-1][:8], 16) / 0x100000000 < share
+    digits = text_id.rsplit("-", 1)[-1][:8]
+    try:
+        number = int(digits, 16)
+    except ValueError:  # a corpus with ids of another kind
+        number = int(hashlib.sha256(text_id.encode()).hexdigest()[:8], 16)
+    return number / 0x100000000 < share
+
+
+def held_out(ids: list[str]) -> np.ndarray:
+    """(U,) which utterances are held out: those of `is_validation`, or the last one of a corpus too small to have any.
+
+    Raises:
+        ConfigError: fewer than two utterances.
+    """
+    if len(ids) < 2:
+        raise ConfigError(f"the corpus holds {len(ids)} utterances; training needs at least two, one to train and one to check")
+    held = np.array([is_validation(i) for i in ids])
+    if held.all() or not held.any():
+        held = np.arange(len(ids)) == len(ids) - 1
+    return held
 
 
 class LengthBuckets:
@@ -91,3 +115,11 @@ def frame_phones(corpus: Corpus, i: int, stride: int) -> np.ndarray:
     middle = (np.arange(-(-frames // stride)) + 0.5) * stride / corpus.spec.frame_rate
     place = np.searchsorted(corpus.phone_end[span], middle, side="right").clip(0, span.stop - span.start - 1)
     return corpus.phones[span][place].astype(np.int64)
+
+
+def pad(rows: list[np.ndarray], fill: int) -> Tensor:
+    """Rows of different lengths as one (B, longest) tensor."""
+    out = np.full((len(rows), max(len(r) for r in rows)), fill, np.int64)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return torch.from_numpy(out)

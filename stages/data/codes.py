@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +42,11 @@ def pointers(corpus: Corpus, i: int, stride: int, most: int) -> np.ndarray:
     return place
 
 
+def codebook_of(folder: str | Path) -> str:
+    """The one identity of a tokenizer: the digest of the checkpoint that training wrote, which a released (rounded) copy carries on."""
+    return str(checkpoint.read_meta(folder).get("codebook") or checkpoint.checkpoint_digest(folder))
+
+
 def read_codes(folder: str, corpus: Corpus) -> Codes:
     """Codes of the corpus by the tokenizer in `folder`: read from beside the features, or made there first."""
     from stages.codes.model import CodesModelConfig
@@ -49,7 +55,7 @@ def read_codes(folder: str, corpus: Corpus) -> Codes:
     config = checkpoint.model_config(found, CodesModelConfig)
     if config.audio.digest != corpus.spec.digest:
         raise checkpoint.CheckpointError(f"{folder}: its AudioSpec is not the corpus's; train the tokenizer on this corpus")
-    codebook = checkpoint.checkpoint_digest(folder)
+    codebook = codebook_of(folder)
     path = corpus.folder / f"codes-{codebook[:16]}.npy"
     if not path.exists():
         partial = path.with_suffix(".partial.npy")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.core.stage import StageSpec
+from stages.core.types import Mel, RankedCodes, Voice
+
 
 @dataclass(frozen=True)
 class DiffusionConfig:
@@ -23,3 +26,6 @@ class DiffusionConfig:
             raise ValueError(f"steps must be 1 to 1000, not {self.steps}")
         if self.temperature < 0:
             raise ValueError(f"temperature must not be negative, not {self.temperature}")
+
+
+SPEC = StageSpec("diffusion", 1, DiffusionConfig, needs=(RankedCodes, Voice), gives=Mel)

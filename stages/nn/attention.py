@@ -23,9 +23,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class KeyValueCache:
     """Keys and values of every layer for K rows, written in place; `length` positions are valid."""
 
-    def __init__(self, layers: int, rows: int, heads: int, capacity: int, head_dim: int) -> None:
-        self.keys = torch.zeros(layers, rows, heads, capacity, head_dim)
-        self.values = torch.zeros(layers, rows, heads, capacity, head_dim)
+    def __init__(self, layers: int, rows: int, heads: int, capacity: int, head_dim: int, device: torch.device | str = "cpu") -> None:
+        self.keys = torch.zeros(layers, rows, heads, capacity, head_dim, device=device)
+        self.values = torch.zeros(layers, rows, heads, capacity, head_dim, device=device)
         self.length = 0
 
     def expand(self, rows: int) -> KeyValueCache:

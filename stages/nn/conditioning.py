@@ -10,7 +10,21 @@ from stages.nn.attention import CrossAttention
 from stages.nn.conv import ConvNeXtStack, TimeConv
 
 REFERENCE_FRAMES = 192
-"""mel frames of reference heard (3.07 s at 62.5 frames/s); longer clips are cut into windows and averaged by the perceiver"""
+"""mel frames of reference heard at once (3.07 s at 62.5 frames/s), in training and synthesis alike"""
+
+
+def reference_windows(mel: Tensor, fill: float) -> Tensor:
+    """A clip's mel (T, M) as windows (W, REFERENCE_FRAMES, M); what is encoded of them is averaged.
+
+    A clip shorter than a window is padded with `fill` (the floor of the mel scale), a longer one loses a last part shorter
+    than half a window.
+    """
+    short = -mel.shape[0] % REFERENCE_FRAMES
+    if mel.shape[0] > REFERENCE_FRAMES and short > REFERENCE_FRAMES // 2:
+        mel = mel[: mel.shape[0] // REFERENCE_FRAMES * REFERENCE_FRAMES]
+    elif short:
+        mel = F.pad(mel, (0, 0, 0, short), value=fill)
+    return mel.view(-1, REFERENCE_FRAMES, mel.shape[1])
 
 
 class ConditioningEncoder(nn.Module):

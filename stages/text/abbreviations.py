@@ -76,7 +76,7 @@ def _roman_after(names: str, spoken: str) -> tuple[re.Pattern[str], str]:
 
 _ROMAN_RULES = (
     (re.compile(rf"\b((?:{_REGNAL})(?: {_CAPITAL_WORD})?|(?:King|Queen|Pope|Emperor|Tsar|Prince) {_CAPITAL_WORD}) "
-                rf"({_NUMERAL})(?! (?:think|am|have|will|was told|do|would|know|said|love|saw|went)\b)"), "the ordinal"),
+                rf"({_NUMERAL})(?! (?:think|am|have|will|was told|do|would|know|said|saw|went)\b)"), "the ordinal"),
     (re.compile(rf"\b({_NUMBERED}|{_NUMBERED.lower()})\.? ({_NUMERAL})"), "cardinal"),
     (re.compile(rf"\b({_CAPITAL_WORD}) (II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI|XVII|XVIII)\b"), "cardinal"),
 )  # fmt: skip
@@ -100,7 +100,9 @@ def _saint_or_street(match: re.Match[str]) -> str:
     """'St.' before a name is a saint; after a name or an ordinal, with no name behind it, a street."""
     before, after = match.string[: match.start()], _rest(match)
     named = re.search(r"(?:\b[A-Z][a-z]+|\d(?:st|nd|rd|th)) $", before)
-    addressed = re.search(r"(?:\d+(?:st|nd|rd|th)?|\b(?:on|of|at|from|to|down|off|and|[NSEW]\.?)) (?:[A-Z][a-z]+ )*$", before)
+    addressed = re.search(
+        r"(?:\d+(?:st|nd|rd|th)?|\b(?:on|of|at|from|to|down|off|and|[NSEW]\.?)) (?:[A-Z][a-z]+ )*$", before
+    )
     if re.match(r" ?[A-Z][a-z]", after) and not (named and addressed):
         return "saint"
     return ("street" if named else "saint") + _kept_stop(match)
@@ -140,7 +142,8 @@ _RULES = (
     (re.compile(r"\bDr\b\.?"), _doctor_or_drive),
     (re.compile(rf"\b({_choice(TITLES)})\.(?= ?[A-Z\ue000\"])|\b({'|'.join(BARE_TITLES)})(?= [A-Z][a-z])|"
                 r"\b(Mrs?|Ms)\b\.?"), lambda m: TITLES[m[1] or m[2] or m[3]]),
-    (re.compile(rf"(?<=[a-z] )({_choice(STREETS)})(?:\.|\b(?=[,;]|$| [A-Z]))"), lambda m: STREETS[m[1]] + _kept_stop(m)),
+    (re.compile(rf"(?<=[a-z] )({_choice(STREETS)})(?:\.|\b(?=[,;]|$| [A-Z]))"),
+     lambda m: STREETS[m[1]] + _kept_stop(m)),
     (re.compile(r"\bApt\.(?= )"), lambda m: "apartment"),
     (re.compile(rf"\b({_choice(_BEFORE_DIGIT)})\. ?(?=#?\d|[IVXL]+\b)"), lambda m: _BEFORE_DIGIT[m[1]] + " "),
     (re.compile(rf"\b({_choice(_DAYS)})\.(?=,? (?:\d|[A-Z][a-z]{{2}}|at\b|the\b)|,|\s?[-–])"), lambda m: _DAYS[m[1]]),

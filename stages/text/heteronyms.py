@@ -105,8 +105,9 @@ def _read(c: Context) -> str:
     past = "r eh d"
     if c.before in _BE | _HAVE or (c.before in ("already", "just", "ever", "never", "been") and c.before_that in _HAVE):
         return past
-    if c.before in ("to", "will", "would", "can", "could", "should", "must", "may", "might", "don't", "didn't", "please",
-                    "let's", "i'll", "we'll", "you'll", "do", "did", "a", "the", "good", "cannot", "can't"):  # fmt: skip
+    if c.before in ("to", "will", "would", "can", "could", "should", "must", "may", "might", "don't", "didn't",
+                    "please", "let's", "i'll", "we'll", "you'll", "do", "did", "a", "the", "good",
+                    "cannot", "can't"):  # fmt: skip
         return "r iy d"
     if c.before in ("he", "she", "it") or c.near("yesterday", "ago", "already", "last"):
         return past
@@ -117,10 +118,23 @@ def _read(c: Context) -> str:
 
 def _lead(c: Context) -> str:
     metal = ("pipe", "pipes", "paint", "poisoning", "metal", "metals", "toxic", "bullet", "bullets", "pencil", "acid",
-             "mercury", "zinc", "copper", "tin", "iron", "heavy", "roof", "gasoline", "lined", "molten", "solder")  # fmt: skip
+             "mercury", "zinc", "copper", "tin", "iron", "heavy", "roof", "gasoline", "lined", "molten",
+             "solder")  # fmt: skip
     if c.near(*metal) and not _is_verb(c) and c.before not in ("the", "take", "took", "a", "in"):
         return "l eh d"
-    if c.after in ("pipe", "pipes", "paint", "poisoning", "bullet", "bullets", "free", "lined", "based", "acid", "levels"):
+    if c.after in (
+        "pipe",
+        "pipes",
+        "paint",
+        "poisoning",
+        "bullet",
+        "bullets",
+        "free",
+        "lined",
+        "based",
+        "acid",
+        "levels",
+    ):
         return "l eh d"
     return "l eh d" if c.before in ("of", "contains", "contain", "contained") and c.after == "" else "l iy d"
 
@@ -132,40 +146,49 @@ def _wind(c: Context) -> str:
 
 
 def _live(c: Context) -> str:
-    if c.after in ("concert", "concerts", "music", "show", "shows", "performance", "performances", "broadcast", "stream",
-                   "streaming", "audience", "band", "wire", "animals", "coverage", "event", "events", "chat", "data",
-                   "updates", "ammunition", "version", "album", "recording", "action", "bait", "feed", "tv",
-                   "television", "theater", "wires", "demo", "session", "on"):  # fmt: skip
+    if c.after in ("concert", "concerts", "music", "show", "shows", "performance", "performances", "broadcast",
+                   "stream", "streaming", "audience", "band", "wire", "animals", "coverage", "event", "events",
+                   "chat", "data", "updates", "ammunition", "version", "album", "recording", "action", "bait",
+                   "feed", "tv", "television", "theater", "wires", "demo", "session", "on"):  # fmt: skip
         return "l ih v" if c.after == "on" and c.before in _BEFORE_VERB else "l ay v"
-    if c.before in ("go", "goes", "went", "going", "streamed", "broadcast", "performed", "performing", "played", "aired",
-                    "reporting", "reported", "recorded", "is", "was", "are", "now", "it", "them", "him", "her",
-                    "playing"):  # fmt: skip
+    if c.before in ("go", "goes", "went", "going", "streamed", "broadcast", "performed", "performing", "played",
+                    "aired", "reporting", "reported", "recorded", "is", "was", "are", "now", "it", "them", "him",
+                    "her", "playing"):  # fmt: skip
         return "l ay v"
     return "l ih v" if _is_verb(c) or c.before in ("people", "animals", "who", "where") else "l ay v"
 
 
 def _tear(c: Context) -> str:
     rip, cry = "t eh r", "t ih r"
-    cried = c.near("eye", "eyes", "cheek", "cheeks", "cry", "cried", "crying", "shed", "rolled", "wiped", "sad", "face",
-                   "weep", "gas", "joy", "wept")  # fmt: skip
-    ripped = c.near("fabric", "paper", "cloth", "muscle", "ligament", "wear", "jeans", "shirt", "page", "apart", "up",
-                    "curtain", "pocket", "sail", "knee")  # fmt: skip
+    cried = c.near("eye", "eyes", "cheek", "cheeks", "cry", "cried", "crying", "shed", "rolled", "wiped", "sad",
+                   "face", "weep", "gas", "joy", "wept")  # fmt: skip
+    ripped = c.near("fabric", "paper", "cloth", "muscle", "ligament", "wear", "jeans", "shirt", "page", "apart",
+                    "up", "curtain", "pocket", "sail", "knee")  # fmt: skip
     plural = " z" if c.word == "tears" else ""
-    if _is_noun(c) or c.after in ("gas", "duct", "ducts", "drop", "drops") or c.before in ("in", "into", "of", "single"):
+    if (
+        _is_noun(c)
+        or c.after in ("gas", "duct", "ducts", "drop", "drops")
+        or c.before in ("in", "into", "of", "single")
+    ):
         return (rip if ripped and not cried else cry) + plural
     return rip + plural
 
 
 def _bow(c: Context) -> str:
     plural = " z" if c.word == "bows" else ""
-    weapon = c.near("arrow", "arrows", "ribbon", "violin", "hair", "string", "cello", "archer", "tied", "gift", "hunting")
-    bent = c.near("ship", "ship's", "stern", "boat", "deck", "actor", "audience", "curtsy") or c.before_that in ("take", "took")
+    weapon = c.near(
+        "arrow", "arrows", "ribbon", "violin", "hair", "string", "cello", "archer", "tied", "gift", "hunting"
+    )
+    bent = c.near("ship", "ship's", "stern", "boat", "deck", "actor", "audience", "curtsy") or c.before_that in (
+        "take",
+        "took",
+    )
     return ("b aw" if bent and not weapon or _is_verb(c) and not weapon else "b ow") + plural
 
 
 def _bass(c: Context) -> str:
-    fish = c.near("fish", "fishing", "fished", "lake", "river", "caught", "catch", "sea", "striped", "largemouth", "pond",
-                  "fried", "grilled", "trout", "hook", "fisherman", "anglers", "bait")  # fmt: skip
+    fish = c.near("fish", "fishing", "fished", "lake", "river", "caught", "catch", "sea", "striped", "largemouth",
+                  "pond", "fried", "grilled", "trout", "hook", "fisherman", "anglers", "bait")  # fmt: skip
     return "b ae s" if fish and not c.near("guitar", "drum", "drums", "music", "player", "clef") else "b ey s"
 
 
@@ -180,8 +203,31 @@ def _sow(c: Context) -> str:
 
 
 def _wound(c: Context) -> str:
-    turned = c.after in ("up", "around", "down", "through", "the", "its", "his", "her", "their", "back", "tightly", "my")
-    if c.before in _DETERMINERS or c.before in ("to", "will", "could", "would", "can", "gunshot", "open", "stab", "flesh"):
+    turned = c.after in (
+        "up",
+        "around",
+        "down",
+        "through",
+        "the",
+        "its",
+        "his",
+        "her",
+        "their",
+        "back",
+        "tightly",
+        "my",
+    )
+    if c.before in _DETERMINERS or c.before in (
+        "to",
+        "will",
+        "could",
+        "would",
+        "can",
+        "gunshot",
+        "open",
+        "stab",
+        "flesh",
+    ):
         return "w uw n d"
     return "w aw n d" if turned or _is_verb(c) else "w uw n d"
 
@@ -198,15 +244,21 @@ def _row(c: Context) -> str:
 
 
 def _minute(c: Context) -> str:
-    tiny = c.after in ("detail", "details", "amount", "amounts", "particle", "particles", "difference", "differences",
-                       "quantities", "quantity", "traces", "changes", "fraction", "crack", "cracks", "variations",
-                       "creatures", "organisms", "doses", "dose")  # fmt: skip
+    tiny = c.after in ("detail", "details", "amount", "amounts", "particle", "particles", "difference",
+                       "differences", "quantities", "quantity", "traces", "changes", "fraction", "crack", "cracks",
+                       "variations", "creatures", "organisms", "doses", "dose")  # fmt: skip
     small = c.before in ("very", "extremely", "so", "too", "almost") and c.after == ""
     return "m ay n uw t" if tiny or small else "m ih n ax t"
 
 
 def _does(c: Context) -> str:
-    deer = c.near("deer", "bucks", "buck", "fawns", "stag", "stags") and c.before not in ("he", "she", "it", "what", "how")
+    deer = c.near("deer", "bucks", "buck", "fawns", "stag", "stags") and c.before not in (
+        "he",
+        "she",
+        "it",
+        "what",
+        "how",
+    )
     return "d ow z" if deer else "d ah z"
 
 
@@ -214,15 +266,19 @@ def _used(c: Context) -> str:
     if c.after != "to":
         return "y uw z d"
     if c.before in _BE - {"get", "got"}:  # 'is used to cut' is a tool; 'is used to the noise' a habit
-        return "y uw z d" if c.before in ("is", "are", "be", "been", "being") and not c.near("the", "it") else "y uw s t"
+        return (
+            "y uw z d" if c.before in ("is", "are", "be", "been", "being") and not c.near("the", "it") else "y uw s t"
+        )
     return "y uw s t"
 
 
 def _close(c: Context) -> str:
-    near = c.after in ("to", "friend", "friends", "look", "call", "attention", "relationship", "contact", "range", "by",
-                       "enough", "together", "up", "relative", "relatives", "race", "game", "behind", "ties")  # fmt: skip
-    if c.before in ("so", "very", "too", "how", "as", "pretty", "quite", "not", "really", "come", "came", "get", "got",
-                    "stay", "stayed", "keep", "that", "is", "are", "was", "were", "a", "his", "her", "my"):  # fmt: skip
+    near = c.after in ("to", "friend", "friends", "look", "call", "attention", "relationship", "contact", "range",
+                       "by", "enough", "together", "up", "relative", "relatives", "race",
+                       "game", "behind", "ties")  # fmt: skip
+    if c.before in ("so", "very", "too", "how", "as", "pretty", "quite", "not", "really", "come", "came", "get",
+                    "got", "stay", "stayed", "keep", "that", "is", "are", "was", "were",
+                    "a", "his", "her", "my"):  # fmt: skip
         return "k l ow s" if c.after != "of" else "k l ow z"
     if near and c.before not in ("to", "will", "please", "must", "can", "could", "should", "would", "they", "we"):
         return "k l ow s"
@@ -230,7 +286,18 @@ def _close(c: Context) -> str:
 
 
 def _content(c: Context) -> str:
-    happy = c.before in _BE | {"very", "quite", "perfectly", "feel", "feels", "felt", "seemed", "seems", "not", "looked"}
+    happy = c.before in _BE | {
+        "very",
+        "quite",
+        "perfectly",
+        "feel",
+        "feels",
+        "felt",
+        "seemed",
+        "seems",
+        "not",
+        "looked",
+    }
     happy = happy or c.after == "with" and c.before not in _DETERMINERS
     return "k ax n t eh n t" if happy else "k aa n t eh n t"
 

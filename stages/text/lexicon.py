@@ -57,7 +57,11 @@ def phones_of_ipa(ipa: list[str]) -> tuple[str, ...]:
 def _is_reduced(ending: tuple[str, ...]) -> bool:
     """Whether an unstressed ɪ followed by exactly `ending` is flite's `ax`: '-age', '-ate', '-ed', '-ity', '-ical'."""
     plural = ending[:1] + ending[2:] if len(ending) == 2 and ending[1] in ("s", "z") else ending
-    return plural in {(phone,) for phone in _REDUCED_BEFORE} or ending in (("t", "iy"), ("k", "ax", "l"), ("t", "iy", "z"))
+    return plural in {(phone,) for phone in _REDUCED_BEFORE} or ending in (
+        ("t", "iy"),
+        ("k", "ax", "l"),
+        ("t", "iy", "z"),
+    )
 
 
 class Lexicon:
@@ -94,7 +98,8 @@ class Lexicon:
                     high = middle
             # A few rows are out of order by some places: look a little to both sides.
             rows = db.execute(
-                "SELECT word, phonemes, role FROM word_phonemes WHERE id BETWEEN ? AND ? ORDER BY id", (low - 8, low + 8)
+                "SELECT word, phonemes, role FROM word_phonemes WHERE id BETWEEN ? AND ? ORDER BY id",
+                (low - 8, low + 8),
             ).fetchall()
         return tuple(Variant(phones_of_ipa(ipa.split()), role[6:]) for found, ipa, role in rows if found == word)
 
@@ -112,7 +117,7 @@ def read_user_lexicon(path: str | Path) -> dict[str, tuple[str, ...]]:
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except OSError as error:
-        raise ValueError(f"{path}: the lexicon cannot be read ({error.strerror}); give the path of a text file") from error
+        raise ValueError(f"{path}: the lexicon cannot be read ({error.strerror}); give a text file's path") from error
     for number, line in enumerate(lines, 1):
         word, *phones = line.partition("#")[0].split() or [""]
         if not word:

@@ -79,7 +79,11 @@ def _code(code: str, known: Known) -> str:
     for part in re.findall(r"\d+|[A-Za-z]+", code):
         if part.isdigit():
             words.append(say.code_number(part))
-        elif len(part) == 1 or (part.isupper() and (len(part) < 4 or not known(part.lower()))) and not is_word(part, known):
+        elif (
+            len(part) == 1
+            or (part.isupper() and (len(part) < 4 or not known(part.lower())))
+            and not is_word(part, known)
+        ):
             words.append(spoken_letters(part))
         else:
             words.append(part)

@@ -93,7 +93,12 @@ _SYMBOL_RULES = tuple(
         (r"^[#>*]+ |(?<=\n)[#>*]+ ", " "),
     )
 )
-_LETTER_A = re.compile(rf"(?:(?<=vitamin )|(?<=[Pp]lan )|(?<=[Gg]rade )|(?<=epatitis )|(?<=[Tt]ype )|(?<=[Oo]ption )|(?<=an ))A\b(?!['\w])|(?<=[a-z] )A\b(?!['\w])(?![ -][a-z])|(?<!\ue000)\b[Aa]\b(?=\s*(?:[.,;:!?)]|$))(?!\.\w)")
+_LETTER_A = re.compile(
+    # 'vitamin A', 'plan A': a few nouns and 'an' are followed by the letter whatever comes next
+    r"(?:(?<=vitamin )|(?<=[Pp]lan )|(?<=[Gg]rade )|(?<=epatitis )|(?<=[Tt]ype )|(?<=[Oo]ption )|(?<=an ))A\b(?!['\w])"
+    r"|(?<=[a-z] )A\b(?!['\w])(?![ -][a-z])"
+    r"|(?<!\ue000)\b[Aa]\b(?=\s*(?:[.,;:!?)]|$))(?!\.\w)"
+)
 _TOKEN = re.compile(
     rf"{MARK}(?P<letter>[A-Z])(?P<ending>'s|s'|s)?(?![A-Za-z])"
     r"|(?P<word>(?:(?<![\w'])'(?=(?:tis|twas|em|til|cause|bout|n)\b))?[A-Za-z]+(?:'[A-Za-z]+)*(?:(?<=s)'(?!\w))?)"

@@ -21,7 +21,7 @@ _NEVER_LAST = {f"{word}." for word in TITLES}
 """Before a name: their period never ends a sentence."""
 _SELDOM_LAST = (
     {word for word in DOTTED if word.endswith(".")}
-    | {f"{word}." for word in (*STREETS, *MONTH_ABBREVIATIONS, "St", "No", "Nos", "Fig", "vol", "Vol", "pp", "p", "v", "al")}
+    | {f"{word}." for word in (*STREETS, *MONTH_ABBREVIATIONS, "St", "No", "Nos", "Fig", "vol", "Vol", "pp", "p", "v")}
 ) - {"May."}  # fmt: skip
 """Their period ends a sentence only before a word that starts one."""
 

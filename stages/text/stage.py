@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from stages.core.stage import Item, NothingToSay
 from stages.core.types import PAUSE, Phonemes, Word
+from stages.text.config import SPEC, TextConfig
 from stages.text.espeak import EspeakG2P
 from stages.text.g2p import G2P, Phones
 from stages.text.lexicon import read_user_lexicon
@@ -14,26 +15,10 @@ from stages.text.normalize import Token, normalize
 __all__ = ["NothingToSay", "TextConfig", "TextStage"]
 
 
-class NothingToSay(ValueError):
-    """The text holds no speakable word (it is empty, or only punctuation, emoji or other scripts)."""
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """What the text stage can be told."""
-
-    lexicon: str = ""
-    """Path of a user lexicon (`word phone phone …` lines); its words win over every other source."""
-    g2p: str = "lexicon"
-    """Who pronounces: 'lexicon' (the default, complete in itself) or 'espeak' (the program espeak-ng)."""
-
-
 class TextStage:
     """Normalises and pronounces sentences; long text is cut by `split_sentences` first."""
 
-    name = "text"
-    version = 1
-    Config = TextConfig
+    SPEC = SPEC
 
     def __init__(self, g2p: G2P):
         self._g2p = g2p
@@ -46,18 +31,18 @@ class TextStage:
             raise ValueError(f"text.g2p is {config.g2p!r}; use 'lexicon' or 'espeak'")
         return cls(EspeakG2P(user) if config.g2p == "espeak" else G2P(user))
 
-    def run(self, batch: list[str], *, seeds: Sequence[int] | None = None) -> list[Phonemes]:
-        """One Phonemes per text, in order; nothing is random, so `seeds` is not read.
+    def run(self, batch: list[Item], *, seeds: Sequence[int] | None = None) -> list[Phonemes]:
+        """One Phonemes per item's text (`str`), in order; nothing is random, so `seeds` is not read.
 
         Raises NothingToSay for a text without a word, ValueError for unknown inline phones.
         """
-        return [self._phonemes(text) for text in batch]
+        return [self._phonemes(item[str]) for item in batch]
 
     def _phonemes(self, text: str) -> Phonemes:
         normalized = normalize(text, self._g2p.known)
         if not normalized.words:
             shown = text if len(text) <= 40 else text[:39] + "…"
-            raise NothingToSay(f"there is nothing to say in {shown!r}: it has no word, number or symbol with an English name")
+            raise NothingToSay(f"there is nothing to say in {shown!r}: it has no English word, number or symbol")
         phones = self._g2p(normalized.tokens)
         words = tuple(Word(word, sounds) for word, sounds in zip(normalized.words, phones, strict=True))
         assert all(word.phones for word in words), "every spoken word has at least one phone"

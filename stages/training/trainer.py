@@ -190,6 +190,8 @@ class Trainer:
 
     def _restore(self) -> None:
         resume = self.folder / "resume"
+        checkpoint.recover(resume)
+        checkpoint.recover(self.folder / "checkpoint")
         if not resume.exists():
             return
         meta = json.loads((resume / "state.json").read_text(encoding="utf-8"))

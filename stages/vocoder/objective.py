@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.core.audio import magnitudes, mel_spectrogram
-from stages.data.batching import Crops, is_validation, speaker_weights
+from stages.data.batching import Crops, held_out, speaker_weights
 from stages.data.features import Corpus
 from stages.training.adversarial import AdversarialLoss
 from stages.vocoder.discriminators import DiscriminatorConfig, Discriminators
@@ -57,7 +57,7 @@ class VocoderObjective:
         self.config, self.training, self.corpus = config, training, corpus
         self.model = Vocoder(config)
         self._adversary = AdversarialLoss(Discriminators(training.discriminators), training.discriminator_lr)
-        held = np.array([is_validation(i) for i in corpus.ids])
+        held = held_out(corpus.ids)
         weights = speaker_weights(corpus, training.speaker_weights)
         self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
         self.held = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), weights, seed + 1)

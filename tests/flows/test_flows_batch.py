@@ -52,7 +52,7 @@ def flow(tmp_path_factory):
     (folder / "list.txt").write_text("\n".join(LINES))
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     done = subprocess.run(
-        [sys.executable, "-c", FLOW, str(folder)], cwd=folder, check=False, capture_output=True, text=True, timeout=500,
+        [sys.executable, "-c", FLOW, str(folder)], cwd=folder, check=False, capture_output=True, text=True, timeout=240,
         env=clean | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'fakes'}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

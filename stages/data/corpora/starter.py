@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stages.core.checkpoint import locate
 from stages.core.config import ConfigError
 from stages.data.corpora import grammar, wordnet
 
@@ -39,14 +40,25 @@ class StarterCorpusConfig:
     """files or folders of evaluation sentences (one a line) that must not be rendered"""
 
 
+CorpusConfig = StarterCorpusConfig
+
+
 def text_key(text: str) -> str:
     """What two texts share when they say the same: letters and digits, lower case, as 16 hex digits of sha256."""
     return hashlib.sha256("".join(c for c in text.lower() if c.isalnum()).encode()).hexdigest()[:16]
 
 
 def excluded_keys(paths: tuple[str, ...]) -> set[str]:
-    """Keys of every line of the evaluation sentence files (`*.txt`) under `paths`."""
-    files = [f for p in paths for f in ([Path(p)] if Path(p).is_file() else sorted(Path(p).glob("*.txt")))]
+    """Keys of every line of the evaluation sentence files (`*.txt`) under `paths`.
+
+    Raises:
+        ConfigError: a path that is not there, for what it should keep out would be rendered.
+    """
+    files: list[Path] = []
+    for path in map(locate, paths):
+        if not path.exists():
+            raise ConfigError(f"exclude: {path} is not there; name files or folders of evaluation sentences")
+        files += [path] if path.is_file() else sorted(path.glob("*.txt"))
     return {text_key(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()}
 
 
@@ -147,7 +159,9 @@ def render(config: StarterCorpusConfig, progress: object = None) -> Path:
 def _render_voice(config: StarterCorpusConfig, voice: str, hours: float, journal: Path, progress: object) -> list[dict[str, object]]:
     rows = read_journal(journal)
     done = {text_key(str(row["text"])): row for row in rows}
-    journal.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    partial = journal.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    os.replace(partial, journal)  # a journal cut short by a crash ends in a whole line again
     kept: list[dict[str, object]] = []
     total, stream = 0.0, texts(config, voice)
     with ThreadPoolExecutor(config.workers) as pool, journal.open("a", encoding="utf-8") as log:

@@ -55,7 +55,7 @@ def test_codec_refuses_other_types_and_dtypes():
 
 
 def test_entry_bytes_are_deterministic():
-    assert pack(KEY, *encode(VALUES[2])) == pack(KEY, *encode(VALUES[2]))
+    assert len({pack(KEY, *encode(VALUES[2])) for _ in range(20)}) == 1
 
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", "/" + "a" * 63])

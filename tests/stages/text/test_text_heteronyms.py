@@ -108,11 +108,11 @@ def stage() -> TextStage:
 
 @pytest.mark.parametrize(("word", "text", "phones"), ROWS, ids=[row[1] for row in ROWS])
 def test_heteronym(word, text, phones, stage):
-    words = stage.run([text], seeds=None)[0].words
+    words = stage.run([{str: text}], seeds=None)[0].words
     assert " ".join(next(w.phones for w in words if w.spoken == word)) == phones
 
 
 def test_the_before_a_vowel(stage):
-    words = stage.run(["The apple on the table."], seeds=None)[0].words
+    words = stage.run([{str: "The apple on the table."}], seeds=None)[0].words
     assert words[0].phones == ("dh", "iy")
     assert words[3].phones == ("dh", "ax")

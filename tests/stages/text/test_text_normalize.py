@@ -189,14 +189,19 @@ def test_golden(written, expected, g2p):
 
 @pytest.mark.parametrize(
     ("text", "unspoken"),
-    [("hi 😀!", ("😀",)), ("say Привет now", ("Привет",)), ("zero\u200bwidth", ("U+200B",)), ("<b>bold</b>", ("<b>", "</b>"))],
+    [
+        ("hi 😀!", ("😀",)),
+        ("say Привет now", ("Привет",)),
+        ("zero\u200bwidth", ("U+200B",)),
+        ("<b>bold</b>", ("<b>", "</b>")),
+    ],
 )
 def test_what_has_no_spoken_form_is_reported(text, unspoken, g2p):
     assert normalize(text, g2p.known).unspoken == unspoken
 
 
 def test_breaks(g2p):
-    tokens = normalize("One, two; three: four (five) — six... \"seven\" eight.", g2p.known).tokens
+    tokens = normalize('One, two; three: four (five) — six... "seven" eight.', g2p.known).tokens
     assert "".join("|" if not t.word else "w" for t in tokens) == "w|w|w|w|w|w|ww"
 
 
@@ -205,5 +210,7 @@ def test_no_plain_word_is_lost(g2p):
     words = "apple river stone quickly under table window garden seven morning letter".split()  # noqa: SIM905
     for _ in range(100):
         chosen = [rng.choice(words) for _ in range(rng.randint(1, 12))]
-        text = "".join(word + rng.choice([" ", ", ", "; ", " - ", "... ", "! ", " (", ") ", '" ', "\n", " * "]) for word in chosen)
+        text = "".join(
+            word + rng.choice([" ", ", ", "; ", " - ", "... ", "! ", " (", ") ", '" ', "\n", " * "]) for word in chosen
+        )
         assert normalize(text, g2p.known).words == chosen

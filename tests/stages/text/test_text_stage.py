@@ -11,7 +11,7 @@ import pytest
 
 from stages.text import symbols
 from stages.text.lexicon import read_user_lexicon
-from stages.text.sentences import spoken_length, split_sentences
+from stages.text.sentences import split_sentences, spoken_length
 from stages.text.stage import NothingToSay, TextConfig, TextStage
 
 
@@ -21,7 +21,7 @@ def stage() -> TextStage:
 
 
 def phones(text: str, stage: TextStage) -> str:
-    return " ".join(stage.run([text], seeds=None)[0].symbols[1:-1])
+    return " ".join(stage.run([{str: text}], seeds=None)[0].symbols[1:-1])
 
 
 def check(result):
@@ -75,13 +75,13 @@ def test_xylophonists(stage):
 
 
 def test_override(stage):
-    result = stage.run(["Say [[ hh ax l ow ]] to GPT."], seeds=None)[0]
+    result = stage.run([{str: "Say [[ hh ax l ow ]] to GPT."}], seeds=None)[0]
     assert result.words[1].phones == ("hh", "ax", "l", "ow")
     check(result)
     with pytest.raises(ValueError, match="'oww' is not a phone; did you mean 'ow'"):
-        stage.run(["[[ hh oww ]]"], seeds=None)
+        stage.run([{str: "[[ hh oww ]]"}], seeds=None)
     with pytest.raises(ValueError, match="no phones"):
-        stage.run(["[[ ]]"], seeds=None)
+        stage.run([{str: "[[ ]]"}], seeds=None)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,18 @@ def test_espeak_is_asked_for_words(tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["", "   ", "...", "😀🎉", "?!", "Привет", '"', "\u200b"])
 def test_nothing_to_say(text, stage):
     with pytest.raises(NothingToSay, match="nothing to say"):
-        stage.run([text], seeds=None)
+        stage.run([{str: text}], seeds=None)
 
 
 def _fuzz(rng: random.Random) -> str:
-    pools = ["abcXYZ 'é", "0123456789.,-/:$%", " \t\n.,;!?()[]{}\"'—…", "😀Жאあ漢\u200b\ue000\U000f0001", "&+=@#*~<>|\\^_`°²½€£", "Dr. St. II "]
+    pools = [
+        "abcXYZ 'é",
+        "0123456789.,-/:$%",
+        " \t\n.,;!?()[]{}\"'—…",
+        "😀Жאあ漢\u200b\ue000\U000f0001",
+        "&+=@#*~<>|\\^_`°²½€£",
+        "Dr. St. II ",
+    ]
     return "".join(rng.choice(rng.choice(pools)) for _ in range(rng.randint(1, 60)))
 
 
@@ -139,16 +146,18 @@ def test_fuzz_words_in_are_words_out(stage):
     for _ in range(300):
         text = _fuzz(rng).replace("[[", "[").replace("[[", "[")
         try:
-            check(stage.run([text], seeds=None)[0])
+            check(stage.run([{str: text}], seeds=None)[0])
         except NothingToSay:
             assert not any(char.isascii() and char.isalnum() for char in text)
 
 
-@pytest.mark.parametrize("unit", ["a", "1", "A", "1,", "a-", "$1.", "@a.", "A.", "'", "1/", "1:", "<a", "a1", "aB", "St. "])
+@pytest.mark.parametrize(
+    "unit", ["a", "1", "A", "1,", "a-", "$1.", "@a.", "A.", "'", "1/", "1:", "<a", "a1", "aB", "St. "]
+)
 def test_long_runs_take_no_exponential_time(unit, stage):
     start = time.perf_counter()
     try:
-        stage.run([unit * 400], seeds=None)
+        stage.run([{str: unit * 400}], seeds=None)
     except NothingToSay:
         pass
     assert time.perf_counter() - start < 2
@@ -156,13 +165,14 @@ def test_long_runs_take_no_exponential_time(unit, stage):
 
 def test_same_text_same_phones_whatever_the_batch(stage):
     texts = ["I read it.", "Dr. Smith paid $3.50.", "The wind is strong."]
-    together = stage.run(texts, seeds=[1, 2, 3])
-    assert together == [stage.run([text], seeds=[9])[0] for text in texts]
-    assert together == TextStage.load(TextConfig(), "cpu").run(texts, seeds=None)
+    together = stage.run([{str: t} for t in texts], seeds=[1, 2, 3])
+    assert together == [stage.run([{str: text}], seeds=[9])[0] for text in texts]
+    assert together == TextStage.load(TextConfig(), "cpu").run([{str: t} for t in texts], seeds=None)
 
 
 def test_no_torch_and_no_work_at_import():
-    code = "import sys, stages.text.stage, stages.text.sentences; print('torch' in sys.modules, 'pycrfsuite' in sys.modules)"
+    code = "import sys, stages.text.stage, stages.text.sentences\n"
+    code += "print('torch' in sys.modules, 'pycrfsuite' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
@@ -199,7 +209,9 @@ def test_over_long_sentences_are_cut_at_the_best_place():
     assert all(spoken_length(piece) <= 28 for piece in split_sentences("word " * 500))
 
 
-@pytest.mark.parametrize("unit", ["This is a sentence, and it is short. ", "word ", "1 ", ". ", "Dr. ", "[[", "[[ hh ax ]] ", "😀 "])
+@pytest.mark.parametrize(
+    "unit", ["This is a sentence, and it is short. ", "word ", "1 ", ". ", "Dr. ", "[[", "[[ hh ax ]] ", "😀 "]
+)
 def test_a_long_text_is_split_fast_and_whole(unit):
     text = (unit * 100_000)[:100_000]
     start = time.process_time()

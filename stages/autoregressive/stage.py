@@ -1,0 +1,46 @@
+"""The autoregressive stage: phones and a voice -> candidates of speech codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stages.autoregressive.config import SPEC, AutoregressiveConfig
+from stages.autoregressive.decoding import sample
+from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
+from stages.core import checkpoint
+from stages.core.stage import Item
+from stages.core.types import Candidate, Phonemes, SpeechCodes, Voice
+from stages.nn.reference import VoiceMemory
+from stages.text import symbols
+
+
+class AutoregressiveStage:
+    """Samples candidates; items are decoded one by one, so that neighbours cannot change a result."""
+
+    SPEC = SPEC
+
+    def __init__(self, config: AutoregressiveConfig, model: AutoregressiveDecoder, codebook: str, device: str) -> None:
+        self.config, self.model, self.codebook, self.device = config, model, codebook, device
+        self.voices = VoiceMemory(model.config.audio, model.voice_latents, device)
+
+    @classmethod
+    def load(cls, config: AutoregressiveConfig, device: str) -> AutoregressiveStage:
+        """Reads the checkpoint. Raises CheckpointError when it does not fit (stage, sizes, symbol table)."""
+        found = checkpoint.read(config.checkpoint)
+        checkpoint.require(found, "symbols", symbols.DIGEST, "was trained on another phone table")
+        model = AutoregressiveDecoder(checkpoint.model_config(found, AutoregressiveModelConfig))
+        checkpoint.load_strict(model, found, SPEC.name)
+        return cls(config, model.eval().to(device), str(found.meta.get("codebook", "")), device)
+
+    @torch.inference_mode()
+    def run(self, batch: list[Item], *, seeds: list[list[int]]) -> list[list[Candidate]]:
+        """One candidate per seed of each item."""
+        return [self._candidates(item[Phonemes], item[Voice], own) for item, own in zip(batch, seeds, strict=True)]
+
+    def _candidates(self, phonemes: Phonemes, voice: Voice, seeds: list[int]) -> list[Candidate]:
+        sampled = sample(self.model, symbols.ids(phonemes.symbols), self.voices(voice), seeds, self.config)
+        return [
+            Candidate(SpeechCodes(np.array(s.codes, dtype=np.int64), self.codebook), seed, s.log_prob, s.faults)
+            for s, seed in zip(sampled, seeds, strict=True)
+        ]

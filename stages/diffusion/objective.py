@@ -1,0 +1,110 @@
+"""Training of the diffusion network: mean squared error of the velocity at a random noise level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.data.batching import Crops, crop, held_out, speaker_weights
+from stages.data.codes import read_codes
+from stages.data.features import Corpus
+from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork
+from stages.diffusion.sampler import euler, guided
+from stages.diffusion.schedule import interpolate, velocity
+from stages.nn.conditioning import REFERENCE_FRAMES
+
+
+@dataclass(frozen=True)
+class DiffusionTrainingConfig:
+    """The `objective:` part of configs/train/…/diffusion.yaml."""
+
+    codes: str = "artifacts/starter/codes"
+    """checkpoint of the tokenizer whose codes are rendered"""
+    batch: int = 16
+    frames: int = 128
+    unconditional: float = 0.1
+    """share of items trained without codes, for classifier-free guidance"""
+    corruption: float = 0.03
+    """share of codes replaced by random ones: the decoder's codes are not perfect either"""
+    speaker_weights: dict[str, float] = field(default_factory=dict)
+
+
+class DiffusionObjective:
+    """Loss: `velocity` (mean squared error, Lipman et al. 2022 eq. 23)."""
+
+    stage = "diffusion"
+
+    def __init__(self, config: DiffusionModelConfig, training: DiffusionTrainingConfig, corpus: Corpus, seed: int) -> None:
+        self.config, self.training, self.corpus = config, training, corpus
+        self.codes = read_codes(training.codes, corpus)
+        if (self.codes.size, self.codes.stride) != (config.codes, config.stride):
+            raise ValueError(
+                f"{training.codes}: has {self.codes.size} codes of {self.codes.stride} frames, but the network is set to "
+                f"{config.codes} of {config.stride}; set network.codes and network.stride"
+            )
+        self.model = DiffusionNetwork(config)
+        held = held_out(corpus.ids)
+        weights = speaker_weights(corpus, training.speaker_weights)
+        self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
+        self.held = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), weights, seed + 1)
+        self.fill = config.audio.silence
+
+    def batch(self, step: int) -> dict[str, Any]:
+        """`mel` (B, T, M), `codes` (B, T / stride), `reference` (B, R, M)."""
+        return self._batch(self.crops, step, self.training.batch)
+
+    def _batch(self, crops: Crops, step: int, size: int) -> dict[str, Any]:
+        items, references, rng = crops.batch(step, size)
+        corpus, stride, frames = self.corpus, self.config.stride, self.training.frames
+        mels, codes, refs = [], [], []
+        for i, r in zip(items, references, strict=True):
+            spoken = self.codes.of(i)
+            first = int(rng.integers(0, max(len(spoken) - frames // stride, 0) + 1))
+            part = spoken[first : first + frames // stride]
+            # shorter utterances repeat their last code, which is a pause, over silence
+            codes.append(np.pad(part, (0, frames // stride - len(part)), mode="edge"))
+            mel = corpus.mel[corpus.frames_of(i)][first * stride : first * stride + frames].astype(np.float32)
+            mels.append(np.pad(mel, ((0, frames - len(mel)), (0, 0)), mode="edge"))
+            refs.append(crop(corpus.mel[corpus.frames_of(r)], REFERENCE_FRAMES, rng, self.fill)[0])
+        return {
+            "mel": torch.from_numpy(np.stack(mels)), "codes": torch.from_numpy(np.stack(codes)),
+            "reference": torch.from_numpy(np.stack(refs)), "ids": [corpus.ids[i] for i in items],
+        }
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
+        """See the class."""
+        mel, codes, model = batch["mel"], batch["codes"], self.model
+        draw = lambda *shape: torch.rand(*shape, generator=generator).to(mel.device)  # noqa: E731
+        noise = torch.randn(mel.shape, generator=generator).to(mel.device)
+        random = torch.randint(0, self.config.codes, codes.shape, generator=generator).to(mel.device)
+        codes = torch.where(draw(*codes.shape) < self.training.corruption, random, codes)
+        condition = model.condition(codes)
+        free = (draw(len(mel)) < self.training.unconditional).view(-1, 1, 1)
+        condition = torch.where(free, model.unconditional(condition), condition)
+        sigma = draw(len(mel))
+        out = model(interpolate(mel, noise, sigma), sigma, condition, model.voice(batch["reference"]))
+        return {"velocity": (out - velocity(mel, noise)).square().mean()}
+
+    def validate(self) -> dict[str, float]:
+        """Mel L1 (normalised log-mel) of 6-step samples from the true codes at temperature 0.6."""
+        device = next(self.model.parameters()).device
+        l1 = []
+        for step in range(4):
+            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()}
+            condition, voice = self.model.condition(batch["codes"]), self.model.voice(batch["reference"])
+            noise = torch.randn(batch["mel"].shape, generator=torch.Generator().manual_seed(step)).to(device) * 0.6
+            out = euler(guided(self.model, 1.0, condition, voice, condition), noise, 6)
+            l1.append(float((out - batch["mel"]).abs().mean()))
+        return {"mel_l1": float(np.mean(l1))}
+
+    def meta(self) -> dict[str, Any]:
+        """What the checkpoint says of itself."""
+        return {"audio": self.config.audio.digest, "data": self.corpus.folder.name, "codebook": self.codes.codebook}
+
+    def adversary(self) -> None:
+        """None: nothing adversarial here."""
+        return None

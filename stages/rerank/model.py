@@ -1,0 +1,88 @@
+"""Text and speech-token towers in one space (CLVP, Betker 2023), on open_clip's transformer."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class RerankModelConfig:
+    """Hyper-parameters. Tortoise's CLVP is width 768, layers 20, heads 12."""
+
+    symbols: int = 42
+    codes: int = 1000
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    embedding: int = 128
+    most_phones: int = 512
+    most_codes: int = 1536
+
+
+def text_transformer() -> Any:
+    """open_clip's TextTransformer, without running the package's __init__.
+
+    That would import timm, transformers and the hub client: seconds on the way to a first sentence, for none of which a
+    tower has any use.
+    """
+    if "open_clip" in sys.modules:
+        return importlib.import_module("open_clip.transformer").TextTransformer
+    found = importlib.util.find_spec("open_clip")
+    if found is None or found.submodule_search_locations is None:
+        raise ModuleNotFoundError("open_clip is not installed; run `uv sync`")
+    package = types.ModuleType("open_clip")
+    package.__path__ = list(found.submodule_search_locations)
+    sys.modules["open_clip"] = package
+    try:
+        return importlib.import_module("open_clip.transformer").TextTransformer
+    finally:
+        del sys.modules["open_clip"]
+
+
+class RerankTowers(nn.Module):
+    """Two bidirectional transformers with padding masks, pooled at a first class token, and a learned temperature."""
+
+    def __init__(self, config: RerankModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        tower = text_transformer()
+
+        def make(context: int, vocabulary: int) -> nn.Module:
+            return tower(
+                context_length=context + 1, vocab_size=vocabulary, width=config.width, heads=config.heads, layers=config.layers,
+                output_dim=config.embedding, no_causal_mask=True, use_pad_mask=True, pool_type="first", pad_id=0,
+            )
+
+        # ids: 0 padding, 1.. symbols or codes, the last one the class token
+        self.text = make(config.most_phones, config.symbols + 1)
+        self.speech = make(config.most_codes, config.codes + 2)
+        self.log_scale = nn.Parameter(torch.tensor(2.659))  # 1 / 0.07, as CLIP
+
+    def embed_text(self, phones: Tensor) -> Tensor:
+        """phones (B, P) ids, 0 = padding -> unit vectors (B, E). Raises ValueError beyond `most_phones`."""
+        return self._embed(self.text, phones, self.config.symbols, self.config.most_phones, "phones")
+
+    def embed_speech(self, codes: Tensor) -> Tensor:
+        """codes (B, N), -1 = padding -> unit vectors (B, E). Raises ValueError beyond `most_codes`."""
+        return self._embed(self.speech, codes + 1, self.config.codes + 1, self.config.most_codes, "codes")
+
+    @staticmethod
+    def _embed(tower: nn.Module, ids: Tensor, class_id: int, most: int, what: str) -> Tensor:
+        if ids.shape[1] > most:
+            raise ValueError(f"{ids.shape[1]} {what} are more than the {most} the towers take; split the text into shorter sentences")
+        first = torch.full((ids.shape[0], 1), class_id, device=ids.device)
+        return F.normalize(tower(torch.cat((first, ids), dim=1)), dim=-1)
+
+    @property
+    def scale(self) -> Tensor:
+        """Multiplier of cosines, at most 100."""
+        return self.log_scale.clamp(max=4.6052).exp()

@@ -1,0 +1,48 @@
+"""The rerank stage: phones and candidates -> the best candidate, with every score."""
+
+from __future__ import annotations
+
+import torch
+
+from stages.core import checkpoint
+from stages.core.config import ConfigError, near_miss
+from stages.core.stage import Item
+from stages.core.types import Candidates, Phonemes, RankedCodes
+from stages.rerank.config import SPEC, RerankConfig
+from stages.rerank.judges import JUDGES
+from stages.rerank.model import RerankModelConfig, RerankTowers
+from stages.text import symbols
+
+
+class RerankStage:
+    """Adds up the judges' weighted scores and takes the highest."""
+
+    SPEC = SPEC
+
+    def __init__(self, config: RerankConfig, towers: RerankTowers, device: str) -> None:
+        self.config, self.towers, self.device = config, towers, device
+
+    @classmethod
+    def load(cls, config: RerankConfig, device: str) -> RerankStage:
+        """Reads the checkpoint. Raises CheckpointError when it does not fit, ConfigError for an unknown judge."""
+        for name in config.judges:
+            if name not in JUDGES:
+                raise ConfigError(f"rerank.judges: unknown judge {name!r}{near_miss(name, JUDGES)}")
+        found = checkpoint.read(config.checkpoint)
+        checkpoint.require(found, "symbols", symbols.DIGEST, "was trained on another phone table")
+        towers = RerankTowers(checkpoint.model_config(found, RerankModelConfig))
+        checkpoint.load_strict(towers, found, SPEC.name)
+        return cls(config, towers.eval().to(device), device)
+
+    @torch.inference_mode()
+    def run(self, batch: list[Item], *, seeds: list[int]) -> list[RankedCodes]:
+        """The chosen codes of each item; nothing is random."""
+        return [self._rank(item[Phonemes], item[Candidates]) for item in batch]
+
+    def _rank(self, phonemes: Phonemes, candidates: Candidates) -> RankedCodes:
+        phones = torch.tensor([symbols.ids(phonemes.symbols)], device=self.device)
+        scores = {name: tuple(JUDGES[name](self.towers, phones, candidates)) for name in self.config.judges}
+        total = [sum(w * scores[name][k] for name, w in self.config.judges.items()) for k in range(len(candidates.items))]
+        chosen = max(range(len(total)), key=total.__getitem__)
+        best = candidates.items[chosen]
+        return RankedCodes(best.codes, chosen, {**scores, "total": tuple(total)}, best.faults)
