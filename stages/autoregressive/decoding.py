@@ -40,7 +40,7 @@ def filter_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) 
     if top_p < 1:
         ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
         outside = ordered.cumsum(-1) - ordered >= top_p  # the first code is always inside
-        probabilities = probabilities.masked_fill(outside.gather(-1, index.argsort(-1, stable=True)), 0.0)
+        probabilities = probabilities.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), 0.0)
     return probabilities
 
 
@@ -79,11 +79,11 @@ def _sample_rows(model, phones, encoded, cache, seeds, limit, config) -> list[Sa
     uniform = torch.stack([torch.rand(limit, 2, generator=generator(s)) for s in seeds], dim=1).to(device)  # (limit, ROWS, 2)
     code = torch.full((ROWS,), model.start_code, device=device)
     pointer = torch.zeros(ROWS, dtype=torch.long, device=device)
-    length = torch.full((ROWS,), limit, device=device)  # of the rows that have not stopped
+    length = torch.full((ROWS,), limit, device=device)
+    stopped = torch.zeros(ROWS, dtype=torch.bool, device=device)
     codes = torch.zeros(limit, ROWS, dtype=torch.long, device=device)
     places = torch.zeros(limit, ROWS, dtype=torch.long, device=device)
     log_prob = torch.zeros(limit, ROWS, device=device)
-    n = 0
     for n in range(limit):
         logits, moves = model.step(code, pointer, encoded, cache)
         log_p = logits.log_softmax(-1)
@@ -93,11 +93,11 @@ def _sample_rows(model, phones, encoded, cache, seeds, limit, config) -> list[Sa
         move = draw((moves / config.duration_temperature).softmax(-1), uniform[n, :, 1])
         codes[n], places[n], log_prob[n] = code, pointer, log_p.gather(-1, code.unsqueeze(-1)).squeeze(-1)
         pointer = pointer + move
-        length = torch.where((pointer >= count) & (length == limit), n + 1, length)
+        length = torch.where((pointer >= count) & ~stopped, n + 1, length)
+        stopped = stopped | (pointer >= count)
         pointer = pointer.clamp_max(count - 1)
-        if n % 8 == 7 and bool((length < limit).all()):  # a look every 8 steps keeps a GPU busy
+        if n % 8 == 7 and bool(stopped.all()):  # a look every 8 steps keeps a GPU busy
             break
-    stopped = (length < limit) | (places[limit - 1] >= count)
     rows = []
     for k in range(ROWS):
         end = int(length[k])

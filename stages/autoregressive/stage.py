@@ -27,10 +27,10 @@ class AutoregressiveStage:
     @classmethod
     def load(cls, config: AutoregressiveConfig, device: str) -> AutoregressiveStage:
         """Reads the checkpoint. Raises CheckpointError when it does not fit (stage, sizes, symbol table)."""
-        found = checkpoint.read(config.checkpoint)
+        found = checkpoint.read(config.checkpoint, SPEC.name)
         checkpoint.require(found, "symbols", symbols.DIGEST, "was trained on another phone table")
         model = AutoregressiveDecoder(checkpoint.model_config(found, AutoregressiveModelConfig))
-        checkpoint.load_strict(model, found, SPEC.name)
+        checkpoint.load_strict(model, found)
         return cls(config, model.eval().to(device), str(found.meta.get("codebook", "")), device)
 
     @torch.inference_mode()

@@ -63,11 +63,13 @@ class AudioSpec:
 @functools.lru_cache(maxsize=8)
 def _filterbank(spec: AudioSpec) -> torch.Tensor:
     """(n_fft // 2 + 1, n_mels) triangular filters, Slaney scale and norm (as librosa's default)."""
+    import torch
     import torchaudio
 
-    return torchaudio.functional.melscale_fbanks(
-        spec.n_fft // 2 + 1, spec.fmin, spec.fmax, spec.n_mels, spec.sample_rate, norm="slaney", mel_scale="slaney"
-    )
+    with torch.inference_mode(False):  # kept for ever: one made while features are computed must also serve training
+        return torchaudio.functional.melscale_fbanks(
+            spec.n_fft // 2 + 1, spec.fmin, spec.fmax, spec.n_mels, spec.sample_rate, norm="slaney", mel_scale="slaney"
+        )
 
 
 def magnitudes(audio: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:

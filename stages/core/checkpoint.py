@@ -101,13 +101,19 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     return meta
 
 
-def read(folder: str | Path) -> Checkpoint:
-    """Reads a checkpoint folder. Raises CheckpointError naming the file when any part is missing, truncated or damaged."""
+def read(folder: str | Path, stage: str = "") -> Checkpoint:
+    """Reads a checkpoint folder, of `stage` when that is given.
+
+    Raises:
+        CheckpointError: a missing, truncated or damaged part (the file is named), or a checkpoint of another stage.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = locate(folder)
     meta = read_meta(folder)
+    if stage and meta.get("stage") != stage:
+        raise CheckpointError(f"{folder}: is a checkpoint of {meta.get('stage')!r}, not of {stage!r}; name one of {stage!r}")
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError, ValueError) as error:
@@ -121,10 +127,8 @@ def model_config(checkpoint: Checkpoint, cls: type[C]) -> C:
     return build(cls, checkpoint.config, str(checkpoint.folder / CONFIG))
 
 
-def load_strict(model: torch.nn.Module, checkpoint: Checkpoint, stage: str) -> None:
-    """Puts the weights into `model`. Raises CheckpointError for another stage's checkpoint, or names or sizes that differ."""
-    if checkpoint.meta.get("stage") != stage:
-        raise CheckpointError(f"{checkpoint.folder}: is a checkpoint of {checkpoint.meta.get('stage')!r}, not of {stage!r}; name one of {stage!r}")
+def load_strict(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Puts the weights into `model`. Raises CheckpointError for names or sizes that differ."""
     try:
         model.load_state_dict(checkpoint.tensors, strict=True)
     except RuntimeError as error:

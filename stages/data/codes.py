@@ -51,7 +51,7 @@ def read_codes(folder: str, corpus: Corpus) -> Codes:
     """Codes of the corpus by the tokenizer in `folder`: read from beside the features, or made there first."""
     from stages.codes.model import CodesModelConfig
 
-    found = checkpoint.read(folder)
+    found = checkpoint.read(folder, "codes")
     config = checkpoint.model_config(found, CodesModelConfig)
     if config.audio.digest != corpus.spec.digest:
         raise checkpoint.CheckpointError(f"{folder}: its AudioSpec is not the corpus's; train the tokenizer on this corpus")
@@ -71,7 +71,7 @@ def _encode(found: checkpoint.Checkpoint, config: object, corpus: Corpus) -> np.
     from stages.codes.model import SpeechTokenizer
 
     model = SpeechTokenizer(config)  # type: ignore[arg-type]
-    checkpoint.load_strict(model, found, "codes")
+    checkpoint.load_strict(model, found)
     model.eval()
     with torch.inference_mode():
         parts = [model.encode(torch.from_numpy(corpus.mel[corpus.frames_of(i)].astype(np.float32))[None])[0].numpy() for i in range(len(corpus))]

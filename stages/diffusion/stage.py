@@ -29,9 +29,9 @@ class DiffusionStage:
         """Reads the checkpoint. Raises CheckpointError when it does not fit, ConfigError for an unknown sampler."""
         if config.sampler not in SAMPLERS:
             raise ConfigError(f"diffusion.sampler: unknown sampler {config.sampler!r}{near_miss(config.sampler, SAMPLERS)}")
-        found = checkpoint.read(config.checkpoint)
+        found = checkpoint.read(config.checkpoint, SPEC.name)
         network = DiffusionNetwork(checkpoint.model_config(found, DiffusionModelConfig))
-        checkpoint.load_strict(network, found, SPEC.name)
+        checkpoint.load_strict(network, found)
         return cls(config, network.eval().to(device), str(found.meta.get("codebook", "")), device)
 
     @torch.inference_mode()

@@ -52,19 +52,20 @@ class Recogniser:
 
 @functools.lru_cache(maxsize=1)
 def _decoder() -> Any:
-    """The pocketsphinx decoder of this process: the en-us model, language model and dictionary of its wheel.
-
-    Cepstral means are taken per utterance (`cmn: batch` with the utterance given whole), so nothing leaks from one
-    utterance into the next.
-    """
+    """The pocketsphinx decoder of this process: the en-us model, language model and dictionary of its wheel."""
     from pocketsphinx import Decoder
 
     return Decoder(samprate=RATE, cmn="batch", dither=False, loglevel="FATAL")
 
 
 def hear_pocketsphinx(data: bytes) -> str:
-    """What pocketsphinx hears in one utterance (int16 mono, RATE)."""
+    """What pocketsphinx hears in one utterance (int16 mono, RATE), whatever it heard before.
+
+    Cepstral means are those of the utterance (`cmn: batch`, given whole); the features are set up anew each time, for
+    the tracker of background noise otherwise remembers the utterance before and changes words.
+    """
     decoder = _decoder()
+    decoder.reinit_feat()
     decoder.start_utt()
     try:
         decoder.process_raw(data, full_utt=True)
@@ -198,6 +199,18 @@ def wer_interval(counts: Sequence[Counts], seed: int, draws: int = 2000) -> tupl
     return float(low), float(high)
 
 
+def mean_interval(values: Sequence[float], seed: int, draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean over items."""
+    means = np.array(values)[_draws(len(values), draws, seed)].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def verdict(low: float, high: float) -> str:
+    """`worse`, `better` or, when the interval of a difference of errors holds 0, `no difference`."""
+    return "worse" if low > 0 else "better" if high < 0 else "no difference"
+
+
 @dataclass(frozen=True)
 class Difference:
     """WER of one system minus that of another on the same items."""
@@ -210,7 +223,7 @@ class Difference:
     @property
     def verdict(self) -> str:
         """`worse`, `better`, or `no difference` when the interval holds 0."""
-        return "worse" if self.low > 0 else "better" if self.high < 0 else "no difference"
+        return verdict(self.low, self.high)
 
 
 def wer_difference(ours: Sequence[Counts], theirs: Sequence[Counts], seed: int, draws: int = 2000) -> Difference:

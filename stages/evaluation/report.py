@@ -21,6 +21,8 @@ from stages.evaluation.intelligibility import (
     WordErrors,
     count,
     error_rates,
+    mean_interval,
+    verdict,
     wer_difference,
     wer_interval,
     worst_words,
@@ -198,7 +200,19 @@ def _compared(ours: Row, theirs: Row, config: EvaluateConfig) -> dict[str, Any]:
         "voice": ours.voice, "ours": ours.system, "theirs": theirs.system, "wer_difference": round(found.wer, 5),
         "low": round(found.low, 5), "high": round(found.high, 5), "verdict": found.verdict,
         "wer_ratio": _rounded(ours.wer / theirs.wer) if theirs.wer else None,
+        "mcd": _mean_difference(ours, theirs, "mcd", config), "mel_l1": _mean_difference(ours, theirs, "mel_l1", config),
     }  # fmt: skip
+
+
+def _mean_difference(ours: Row, theirs: Row, name: str, config: EvaluateConfig) -> dict[str, Any] | None:
+    """Difference of the means over the items that both have, with its paired interval; None when they share none."""
+    pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(ours.items, theirs.items, strict=True)]
+    shared = [a - b for a, b in pairs if a is not None and b is not None]
+    if not shared:
+        return None
+    low, high = mean_interval(shared, config.seed, config.draws)
+    out: dict[str, Any] = {"difference": round(sum(shared) / len(shared), 4), "low": round(low, 4), "high": round(high, 4)}
+    return out | {"items": len(shared), "verdict": verdict(low, high)}
 
 
 def _sentence(c: dict[str, Any]) -> str:
@@ -206,7 +220,14 @@ def _sentence(c: dict[str, Any]) -> str:
     return (
         f"{c['voice']}: {c['ours']} - {c['theirs']}: {100 * c['wer_difference']:+.2f} points of WER "
         f"({100 * c['low']:+.2f} to {100 * c['high']:+.2f}{ratio}): {c['verdict']}"
+        f"{_measure_sentence('MCD dB', c['mcd'])}{_measure_sentence('mel L1', c['mel_l1'])}"
     )
+
+
+def _measure_sentence(name: str, found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return f"; {name} {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}): {found['verdict']}"
 
 
 def _rounded(value: float | None) -> float | None:

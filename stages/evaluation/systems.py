@@ -281,14 +281,14 @@ class Tokenizer:
     def __init__(self, bench: Bench):
         from stages.codes.model import CodesModelConfig, SpeechTokenizer
 
-        found = checkpoint.read(bench.codes)
+        found = checkpoint.read(bench.codes, "codes")
         config = checkpoint.model_config(found, CodesModelConfig)
         if config.audio.digest != bench.spec.digest:
             raise checkpoint.CheckpointError(
                 f"{bench.codes}: was trained on another mel than the vocoder; use checkpoints of one AudioSpec"
             )
         self.model = SpeechTokenizer(config)
-        checkpoint.load_strict(self.model, found, "codes")
+        checkpoint.load_strict(self.model, found)
         self.model.eval()
         self.codebook = checkpoint.checkpoint_digest(bench.codes)
         self.spec = config.audio

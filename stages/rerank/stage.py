@@ -28,10 +28,10 @@ class RerankStage:
         for name in config.judges:
             if name not in JUDGES:
                 raise ConfigError(f"rerank.judges: unknown judge {name!r}{near_miss(name, JUDGES)}")
-        found = checkpoint.read(config.checkpoint)
+        found = checkpoint.read(config.checkpoint, SPEC.name)
         checkpoint.require(found, "symbols", symbols.DIGEST, "was trained on another phone table")
         towers = RerankTowers(checkpoint.model_config(found, RerankModelConfig))
-        checkpoint.load_strict(towers, found, SPEC.name)
+        checkpoint.load_strict(towers, found)
         return cls(config, towers.eval().to(device), device)
 
     @torch.inference_mode()

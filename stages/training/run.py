@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         trainer = make_trainer(read_run(options.config, options.set))
-        trainer.run(minutes=options.minutes)
+        asked: list[int] = []  # a polite kill ends the slice with its work saved
+        signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+        trainer.run(minutes=options.minutes, stopped=lambda: bool(asked))
     except (ConfigError, TrainingError, ValueError) as error:
         print(f"caretta: {error}", file=sys.stderr)
         return 1

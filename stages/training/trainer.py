@@ -11,6 +11,7 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,10 @@ class Trainer:
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
-    def run(self, minutes: float = math.inf, stop_at: int | None = None, progress: Any = None) -> dict[str, float]:
-        """Trains until `steps`, `stop_at` or the time box ends; saves; returns the last validation.
+    def run(
+        self, minutes: float = math.inf, stop_at: int | None = None, progress: Any = None, stopped: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
+        """Trains until `steps`, `stop_at`, the time box or `stopped` ends it; saves; returns the last validation.
 
         Raises:
             TrainingError: a loss that is not finite, naming the step, the terms and the items of the batch.
@@ -88,7 +91,7 @@ class Trainer:
         end = min(self.config.steps, stop_at or self.config.steps)
         began = saved = time.monotonic()
         totals: dict[str, float] = {}
-        while self.step < end and time.monotonic() - began < minutes * 60:
+        while self.step < end and time.monotonic() - began < minutes * 60 and not stopped():
             for name, value in self._train_step().items():
                 totals[name] = totals.get(name, 0.0) + value
             if self.step % self.config.log_every == 0:

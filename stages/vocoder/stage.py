@@ -24,9 +24,9 @@ class VocoderStage:
     @classmethod
     def load(cls, config: VocoderConfig, device: str) -> VocoderStage:
         """Reads the checkpoint. Raises CheckpointError when it does not fit."""
-        found = checkpoint.read(config.checkpoint)
+        found = checkpoint.read(config.checkpoint, SPEC.name)
         model = Vocoder(checkpoint.model_config(found, VocoderModelConfig))
-        checkpoint.load_strict(model, found, SPEC.name)
+        checkpoint.load_strict(model, found)
         if isinstance(model.generator, HifiGanGenerator):
             model.generator.fold_weight_norm()
         return cls(model.eval().to(device), config.checkpoint, device)

@@ -1,5 +1,6 @@
 """A teacher that needs no flite and a dictionary that needs no WordNet: harmonic tones per phone, with true timings."""
 
+import functools
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ def phones_of(text):
     return ["pau", *(PHONES[(ord(c) - ord("a")) * 7 % len(PHONES)] for c in letters), "pau"]
 
 
+@functools.lru_cache(maxsize=None)
 def tone(phone, pitch, samples):
     """(samples,) harmonics of `pitch` under two formants that belong to the phone; silence for a pause."""
     if phone == "pau":

@@ -43,11 +43,11 @@ def test_saved_and_loaded_gives_the_same_codes(model, tmp_path):
     checkpoint.write(tmp_path / "c", model.state_dict(), TINY, {"stage": "codes"})
     found = checkpoint.read(tmp_path / "c")
     again = SpeechTokenizer(checkpoint.model_config(found, CodesModelConfig)).eval()
-    checkpoint.load_strict(again, found, "codes")
+    checkpoint.load_strict(again, found)
     mel = torch.randn(2, 24, 80)
     assert torch.equal(model.encode(mel), again.encode(mel))
     with pytest.raises(checkpoint.CheckpointError, match="is a checkpoint of 'codes'"):
-        checkpoint.load_strict(again, found, "vocoder")
+        checkpoint.load_strict(again, found)
 
 
 def test_objective_labels_padding_as_pause(tiny_objective):

@@ -94,6 +94,6 @@ def test_saved_and_loaded_gives_the_same_velocity(network, tmp_path):
     checkpoint.write(tmp_path / "c", network.state_dict(), TINY, {"stage": "diffusion"})
     found = checkpoint.read(tmp_path / "c")
     again = DiffusionNetwork(checkpoint.model_config(found, DiffusionModelConfig)).eval()
-    checkpoint.load_strict(again, found, "diffusion")
+    checkpoint.load_strict(again, found)
     arguments = torch.randn(1, 8, 80), torch.tensor([0.3]), torch.randn(1, 8, 32), torch.randn(1, 32)
     assert torch.equal(network(*arguments), again(*arguments))

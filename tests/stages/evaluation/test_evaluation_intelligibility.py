@@ -54,7 +54,7 @@ def test_rates_equal_jiwer_exactly():
 
 def test_rates_equal_jiwer_on_many_random_texts():
     rng = np.random.default_rng(0)
-    words = np.array("one two three four five six".split())
+    words = np.array(["one", "two", "three", "four", "five", "six"])
     references = [" ".join(rng.choice(words, rng.integers(1, 9))) for _ in range(50)]
     hypotheses = [" ".join(rng.choice(words, rng.integers(0, 9))) for _ in range(50)]
     found = error_rates([count(r, h) for r, h in zip(references, hypotheses, strict=True)])
@@ -158,7 +158,7 @@ def test_wer_climbs_the_degradation_ladder(spoken):
         return Audio((clip.samples + rng.normal(0, level, clip.samples.size)).astype(np.float32), clip.sample_rate)
 
     ladder = []
-    for share in (0.0, 0.5, 4.0):
-        heard = transcribe([noisy(clip, share) for clip in clips[:3]], by)
-        ladder.append(error_rates([count(normalise(t), h) for t, h in zip(texts[:3], heard, strict=True)])[0])
+    for share in (0.0, 0.5, 2.0):
+        heard = transcribe([noisy(clip, share) for clip in clips[:2]], by)
+        ladder.append(error_rates([count(normalise(t), h) for t, h in zip(texts[:2], heard, strict=True)])[0])
     assert ladder == sorted(ladder) and ladder[-1] > ladder[0] + 0.3

@@ -71,6 +71,6 @@ def test_saved_and_loaded_gives_the_same_scores(towers, tmp_path):
     checkpoint.write(tmp_path / "c", towers.state_dict(), TINY, {"stage": "rerank"})
     found = checkpoint.read(tmp_path / "c")
     again = RerankTowers(checkpoint.model_config(found, RerankModelConfig)).eval()
-    checkpoint.load_strict(again, found, "rerank")
+    checkpoint.load_strict(again, found)
     codes = torch.randint(0, 36, (3, 20))
     assert torch.equal(towers.embed_speech(codes), again.embed_speech(codes))

@@ -124,6 +124,6 @@ def test_saved_and_loaded_sounds_the_same(tmp_path):
     checkpoint.write(tmp_path / "c", model.state_dict(), TINY, {"stage": "vocoder"})
     found = checkpoint.read(tmp_path / "c")
     again = Vocoder(checkpoint.model_config(found, VocoderModelConfig)).eval()
-    checkpoint.load_strict(again, found, "vocoder")
+    checkpoint.load_strict(again, found)
     mel = torch.randn(1, 6, 80)
     assert torch.equal(model(mel, torch.Generator().manual_seed(0)), again(mel, torch.Generator().manual_seed(0)))
