@@ -50,4 +50,6 @@ def in_flow(job: Job) -> Report:
     except RuntimeError as error:
         if "Prefect API server" not in str(error):
             raise
-        raise ConfigError("the flow engine did not start in time (a busy machine?); run it again with --set flow=false") from None
+        raise ConfigError(
+            "the flow engine did not start in time (a busy machine?); run it again with --set flow=false"
+        ) from None

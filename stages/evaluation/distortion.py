@@ -36,7 +36,7 @@ def natural(frames: np.ndarray, spec: AudioSpec) -> np.ndarray:
 
 
 def cepstra(log_mels: np.ndarray) -> np.ndarray:
-    """(T, M) ln mel magnitudes -> (T, 13) mel-cepstral coefficients c_1…c_13 with ln magnitude = sum of c_n cos(n w)."""
+    """(T, M) ln mel magnitudes -> (T, 13) coefficients c_1…c_13, where ln magnitude = sum of c_n cos(n w)."""
     import librosa
 
     floor = log_mels.max() - RANGE_DB / 20.0 * math.log(10.0)

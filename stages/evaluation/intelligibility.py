@@ -1,8 +1,8 @@
 """Intelligibility: a real recogniser listens; word and character error rates are jiwer's, over the whole corpus.
 
-The stated normaliser (`normalise`) is applied to both sides: lower case, punctuation stripped (apostrophes within a word
-stay), no folding of numbers or spellings. The reference is the spoken form that the text stage was told to say. Sound that
-is missing, empty or silent counts as nothing recognised: every word of its reference is an error.
+The stated normaliser (`normalise`) is applied to both sides: lower case, punctuation stripped (apostrophes within a
+word stay), no folding of numbers or spellings. The reference is the spoken form that the text stage was told to say.
+Sound that is missing, empty or silent counts as nothing recognised: every word of its reference is an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stages.core.types import Audio
 RATE = 16000
 """samples per second that the recogniser reads"""
 SILENCE = 1e-3
-"""peak amplitude (-60 dB of full scale) below which sound is silence: the recogniser would hear words in digital zeros"""
+"""peak amplitude (-60 dB of full scale) below which sound is silence: words would be heard in digital zeros"""
 _NOT_WORD = re.compile(r"[^\w']+|_+")
 _EDGE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
@@ -42,7 +42,7 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True)
 class Recogniser:
-    """Something that turns sound into words; `hear` is a module-level function, so that worker processes can call it."""
+    """Something that turns sound into words; `hear` is a module-level function: worker processes call it."""
 
     name: str
     hear: Callable[[bytes], str]

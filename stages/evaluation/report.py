@@ -200,7 +200,8 @@ def _compared(ours: Row, theirs: Row, config: EvaluateConfig) -> dict[str, Any]:
         "voice": ours.voice, "ours": ours.system, "theirs": theirs.system, "wer_difference": round(found.wer, 5),
         "low": round(found.low, 5), "high": round(found.high, 5), "verdict": found.verdict,
         "wer_ratio": _rounded(ours.wer / theirs.wer) if theirs.wer else None,
-        "mcd": _mean_difference(ours, theirs, "mcd", config), "mel_l1": _mean_difference(ours, theirs, "mel_l1", config),
+        "mcd": _mean_difference(ours, theirs, "mcd", config),
+        "mel_l1": _mean_difference(ours, theirs, "mel_l1", config),
     }  # fmt: skip
 
 
@@ -211,7 +212,11 @@ def _mean_difference(ours: Row, theirs: Row, name: str, config: EvaluateConfig) 
     if not shared:
         return None
     low, high = mean_interval(shared, config.seed, config.draws)
-    out: dict[str, Any] = {"difference": round(sum(shared) / len(shared), 4), "low": round(low, 4), "high": round(high, 4)}
+    out: dict[str, Any] = {
+        "difference": round(sum(shared) / len(shared), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
     return out | {"items": len(shared), "verdict": verdict(low, high)}
 
 
@@ -280,7 +285,9 @@ def write_report(report: Report, out: Path) -> None:
         try:
             write_atomic(out / name, content.encode("utf-8"))
         except OSError as error:
-            raise ConfigError(f"{out / name}: cannot be written ({error.strerror}); name a place with room and rights") from None
+            raise ConfigError(
+                f"{out / name}: cannot be written ({error.strerror}); name a place with room and rights"
+            ) from None
 
 
 STYLE = (
@@ -331,7 +338,8 @@ def _html_table(header: Sequence[str], rows: Sequence[Sequence[object]], bad: Se
     head = "".join(f"<th>{_escaped(h)}</th>" for h in header)
     marks = [' class="bad"' if b else "" for b in bad] if bad is not None else [""] * len(rows)
     body = "\n".join(
-        f"<tr{mark}>{''.join(f'<td>{_escaped(c)}</td>' for c in row)}</tr>" for mark, row in zip(marks, rows, strict=True)
+        f"<tr{mark}>{''.join(f'<td>{_escaped(c)}</td>' for c in row)}</tr>"
+        for mark, row in zip(marks, rows, strict=True)
     )
     return f"<table><tr>{head}</tr>\n{body}</table>"
 

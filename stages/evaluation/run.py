@@ -13,13 +13,21 @@ from typing import Any
 from stages.core.artifacts import ArtifactStore
 from stages.core.checkpoint import locate
 from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base
-from stages.core.pipeline import Pipeline
 from stages.core.route import STAGES, Route, load_route
 from stages.core.types import Voice
 from stages.core.voices import load_voice
 from stages.evaluation.intelligibility import Recogniser, recogniser, transcribe
 from stages.evaluation.report import Report, assess, write_report
-from stages.evaluation.systems import SYSTEMS, Bench, Output, Sentence, check_system, check_teacher, references
+from stages.evaluation.systems import (
+    SYSTEMS,
+    Bench,
+    Output,
+    Sentence,
+    check_system,
+    check_teacher,
+    check_weights,
+    references,
+)
 
 ALL_OK, SOME_MISSING = 0, 3
 _ROUTE_KEYS = (*STAGES, "pauses", "cache", "device", "shard")
@@ -107,7 +115,9 @@ def read_sentences(path: str, limit: int = 0) -> list[str]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8; save it as UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a text file with a sentence a line") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); name a text file with a sentence a line"
+        ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise ConfigError(f"{path}: holds no sentences; put one on each line")
@@ -130,14 +140,15 @@ def prepare(path: str | Path, sets: Iterable[str] = ()) -> Job:
         for voice in voices:
             check_teacher(voice.name)
     route = load_route(config.pipeline, config.preset, config.sets)
-    if any(SYSTEMS[s].chain for s in config.systems):
-        Pipeline(route)  # refuses missing weights now, not after the teacher has spoken
+    check_weights(config.systems, route, config.codes)
     name = Path(path).stem
     out = Path(config.out or f"artifacts/reports/{name}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{out}: cannot be made ({error.strerror}); name another folder with --set out=PATH") from None
+        raise ConfigError(
+            f"{out}: cannot be made ({error.strerror}); name another folder with --set out=PATH"
+        ) from None
     store = ArtifactStore(route.cache.dir)
     return Job(name, config, out, route, store, tuple(_sentences(route, texts, config)), voices, listener)
 

@@ -48,7 +48,7 @@ class Clip:
 
     audio: Audio | None
     error: str | None = None
-    mel: np.ndarray | None = None  # (T, M) normalised, frame-aligned with the teacher's, as the stage under test gave it
+    mel: np.ndarray | None = None  # (T, M) normalised, frame-aligned with the teacher's, of the stage under test
     faults: tuple[str, ...] = ()
 
 
@@ -168,7 +168,7 @@ def random_pick(bench: Bench) -> Output:
 
 
 def oracle(bench: Bench) -> Output:
-    """The chain with the candidate that the recogniser understands best (ties: fewer character errors, reranked first)."""
+    """The chain with the candidate that is recognised best (ties: fewer character errors, then the reranked one)."""
     pipeline = bench.pipeline()
     documents = _documents(bench, pipeline)
     pipeline.compute(documents, bench.store)
@@ -231,19 +231,34 @@ class System:
     run: Callable[[Bench], Output]
     teacher: bool
     """needs the teacher's sound"""
-    chain: bool
+    chain: bool = False
     """needs every checkpoint of the route"""
+    gives: tuple[type, ...] = ()
+    """stages of the route that it feeds with the truth"""
+    codes: bool = False
+    """needs the checkpoint of the speech tokenizer"""
 
 
 SYSTEMS = {
-    "teacher": System(teacher, teacher=True, chain=False),
+    "teacher": System(teacher, teacher=True),
     "pipeline": System(chain, teacher=False, chain=True),
     "random": System(random_pick, teacher=False, chain=True),
     "oracle": System(oracle, teacher=False, chain=True),
-    "vocoder": System(vocoded, teacher=True, chain=False),
-    "codes": System(decoded, teacher=True, chain=False),
-    "diffusion": System(diffused, teacher=True, chain=False),
+    "vocoder": System(vocoded, teacher=True, gives=(Audio,)),
+    "codes": System(decoded, teacher=True, gives=(Audio,), codes=True),
+    "diffusion": System(diffused, teacher=True, gives=(Mel, Audio), codes=True),
 }
+
+
+def check_weights(names: Sequence[str], route: Route, codes: str) -> None:
+    """Refuses missing weights before any work. Raises CheckpointError, or ConfigError for a stage that is not there."""
+    if any(SYSTEMS[name].chain for name in names):
+        Pipeline(route)
+    for kind in {kind for name in names for kind in SYSTEMS[name].gives}:
+        for folder in _node_of(route, kind).checkpoints.values():
+            checkpoint.read_meta(folder)
+    if any(SYSTEMS[name].codes for name in names):
+        checkpoint.read_meta(codes)
 
 
 def check_system(name: str) -> None:

@@ -13,8 +13,8 @@ class RerankConfig:
     """`rerank.*` of `--set`."""
 
     checkpoint: str = "artifacts/starter/rerank"
-    judges: dict[str, float] = field(default_factory=lambda: {"clip": 1.0, "log_prob": 0.25, "faults": 10.0})
-    """judge -> weight; each judge's scores are centred over the candidates and added up"""
+    judges: dict[str, float] = field(default_factory=lambda: {"clip": 0.2, "phones": 4.0, "log_prob": 0.5, "faults": 10.0})
+    """judge -> weight; the candidate with the highest weighted sum of scores is taken"""
 
     def __post_init__(self) -> None:
         if not self.judges:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,25 +11,68 @@ from torch import Tensor
 from stages.core.types import Candidates
 from stages.rerank.model import RerankTowers
 
-Judge = Callable[[RerankTowers, Tensor, Candidates], list[float]]
-"""(towers, phones (1, P), candidates) -> K scores"""
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the judges look at: one forward of the towers over all K candidates."""
+
+    phones: Tensor  # (P,) symbol ids
+    candidates: Candidates
+    similarity: Tensor  # (K,) cosine times the learned scale
+    phone_log_probs: Tensor  # (K, N, symbols)
 
 
-def clip(towers: RerankTowers, phones: Tensor, candidates: Candidates) -> list[float]:
-    """Cosine of text and speech embeddings times the learned scale; all K in one forward."""
+def gather(towers: RerankTowers, phones: Tensor, candidates: Candidates) -> Evidence:
+    """Embeds the phones (P,) once and all candidates in one padded forward."""
     rows = [torch.from_numpy(c.codes.codes) for c in candidates.items]
     codes = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).to(phones.device)
-    return (towers.scale * (towers.embed_speech(codes) @ towers.embed_text(phones)[0])).tolist()
+    speech, logits = towers.hear(codes)
+    similarity = towers.scale * (speech @ towers.embed_text(phones[None])[0])
+    return Evidence(phones, candidates, similarity, logits.log_softmax(-1))
 
 
-def log_prob(towers: RerankTowers, phones: Tensor, candidates: Candidates) -> list[float]:
+Judge = Callable[[Evidence], list[float]]
+
+
+def clip(evidence: Evidence) -> list[float]:
+    """Likeness of text and speech in the common space (CLVP)."""
+    return evidence.similarity.tolist()
+
+
+def phones(evidence: Evidence) -> list[float]:
+    """Mean log-probability per code of the best monotonic path through the asked phones (Viterbi), nats."""
+    return [
+        best_path(evidence.phone_log_probs[k, : len(c.codes.codes)], evidence.phones) for k, c in enumerate(evidence.candidates.items)
+    ]
+
+
+SKIP = -4.0
+"""nats that a phone left out costs; truly spoken phones last a code (32 ms) or more nearly always"""
+
+
+def best_path(log_probs: Tensor, phone_ids: Tensor) -> float:
+    """Viterbi score per code: log_probs (N, symbols), phones (P,) -> mean over N of the best path; -inf when there is none.
+
+    The path moves on by at most two phones a code, pays SKIP for a phone left out, and starts and ends on the first or last two.
+    """
+    emission = log_probs[:, phone_ids].double()  # (N, P)
+    outside = torch.full((2,), -torch.inf, dtype=emission.dtype, device=emission.device)
+    price = torch.tensor([SKIP, 0.0, 0.0], dtype=emission.dtype, device=emission.device)  # from two back, one back, the same
+    score = torch.full_like(emission[0], -torch.inf)
+    score[:2] = emission[0, :2]
+    for row in emission[1:]:
+        score = (torch.cat((outside, score)).unfold(0, 3, 1) + price).amax(-1) + row
+    return float(score[-2:].max()) / len(emission)
+
+
+def log_prob(evidence: Evidence) -> list[float]:
     """The decoder's own mean log-probability per code, nats."""
-    return [c.log_prob for c in candidates.items]
+    return [c.log_prob for c in evidence.candidates.items]
 
 
-def faults(towers: RerankTowers, phones: Tensor, candidates: Candidates) -> list[float]:
+def faults(evidence: Evidence) -> list[float]:
     """Minus the number of faults the decoder marked."""
-    return [-float(len(c.faults)) for c in candidates.items]
+    return [-float(len(c.faults)) for c in evidence.candidates.items]
 
 
-JUDGES: dict[str, Judge] = {"clip": clip, "log_prob": log_prob, "faults": faults}
+JUDGES: dict[str, Judge] = {"clip": clip, "phones": phones, "log_prob": log_prob, "faults": faults}

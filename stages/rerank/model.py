@@ -1,4 +1,8 @@
-"""Text and speech-token towers in one space (CLVP, Betker 2023), on open_clip's transformer."""
+"""Text and speech-token towers in one space (CLVP, Betker 2023), on open_clip's transformer.
+
+CLVP pools to one vector, and its author found that it "probably learns the set of words, not their order". So the speech tower
+here also names the phone at every code: that teaches it phones early, and gives the rerank stage a judge that hears order.
+"""
 
 from __future__ import annotations
 
@@ -56,33 +60,40 @@ class RerankTowers(nn.Module):
         self.config = config
         tower = text_transformer()
 
-        def make(context: int, vocabulary: int) -> nn.Module:
+        def make(context: int, vocabulary: int, tokens: bool) -> nn.Module:
             return tower(
                 context_length=context + 1, vocab_size=vocabulary, width=config.width, heads=config.heads, layers=config.layers,
                 output_dim=config.embedding, no_causal_mask=True, use_pad_mask=True, pool_type="first", pad_id=0,
+                output_tokens=tokens,
             )
 
         # ids: 0 padding, 1.. symbols or codes, the last one the class token
-        self.text = make(config.most_phones, config.symbols + 1)
-        self.speech = make(config.most_codes, config.codes + 2)
+        self.text = make(config.most_phones, config.symbols + 1, tokens=False)
+        self.speech = make(config.most_codes, config.codes + 2, tokens=True)
+        self.phone_head = nn.Linear(config.width, config.symbols)
         self.log_scale = nn.Parameter(torch.tensor(2.659))  # 1 / 0.07, as CLIP
 
     def embed_text(self, phones: Tensor) -> Tensor:
         """phones (B, P) ids, 0 = padding -> unit vectors (B, E). Raises ValueError beyond `most_phones`."""
-        return self._embed(self.text, phones, self.config.symbols, self.config.most_phones, "phones")
+        return F.normalize(self.text(_with_class(phones, self.config.symbols, self.config.most_phones, "phones")), dim=-1)
+
+    def hear(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """codes (B, N), -1 = padding -> unit vectors (B, E), phone logits at every code (B, N, symbols). Raises ValueError beyond `most_codes`."""
+        pooled, tokens = self.speech(_with_class(codes + 1, self.config.codes + 1, self.config.most_codes, "codes"))
+        return F.normalize(pooled, dim=-1), self.phone_head(tokens[:, 1:])
 
     def embed_speech(self, codes: Tensor) -> Tensor:
-        """codes (B, N), -1 = padding -> unit vectors (B, E). Raises ValueError beyond `most_codes`."""
-        return self._embed(self.speech, codes + 1, self.config.codes + 1, self.config.most_codes, "codes")
-
-    @staticmethod
-    def _embed(tower: nn.Module, ids: Tensor, class_id: int, most: int, what: str) -> Tensor:
-        if ids.shape[1] > most:
-            raise ValueError(f"{ids.shape[1]} {what} are more than the {most} the towers take; split the text into shorter sentences")
-        first = torch.full((ids.shape[0], 1), class_id, device=ids.device)
-        return F.normalize(tower(torch.cat((first, ids), dim=1)), dim=-1)
+        """codes (B, N), -1 = padding -> unit vectors (B, E)."""
+        return self.hear(codes)[0]
 
     @property
     def scale(self) -> Tensor:
         """Multiplier of cosines, at most 100."""
         return self.log_scale.clamp(max=4.6052).exp()
+
+
+def _with_class(ids: Tensor, class_id: int, most: int, what: str) -> Tensor:
+    """The class token before each row of ids (B, S)."""
+    if ids.shape[1] > most:
+        raise ValueError(f"{ids.shape[1]} {what} are more than the {most} the towers take; split the text into shorter sentences")
+    return torch.cat((torch.full((ids.shape[0], 1), class_id, device=ids.device), ids), dim=1)

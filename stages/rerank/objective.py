@@ -1,4 +1,4 @@
-"""Training of the rerank towers: open_clip's contrastive loss, and damaged codes as hard negatives of their own text."""
+"""Training of the rerank towers: open_clip's contrastive loss, damaged codes as hard negatives of their own text, phones at codes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class RerankTrainingConfig:
     positions: int = 8000
     """phones and codes a batch may hold"""
     damaged_weight: float = 1.0
+    phone_weight: float = 1.0
     noise: float = 0.05
     """share of codes replaced in the positives too: a slip that is not heard must not decide"""
 
@@ -51,7 +52,8 @@ def damage(codes: np.ndarray, other: np.ndarray, size: int, rng: np.random.Gener
 
 
 class RerankObjective:
-    """Losses: `clip` (symmetric InfoNCE within the batch) and `damaged` (own codes against two damaged copies)."""
+    """Losses: `clip` (symmetric InfoNCE within the batch), `damaged` (own codes against two damaged copies), `phone` (cross-entropy
+    of the phone at each code)."""
 
     stage = "rerank"
 
@@ -72,7 +74,7 @@ class RerankObjective:
         self.seed = seed
 
     def batch(self, step: int) -> dict[str, Any]:
-        """`phones` (B, P); `codes`, `damaged` (B, N) with -1 = padding; `damaged` holds two copies (2B, N)."""
+        """`phones` (B, P); `codes` (B, N), `damaged` (2B, N) with -1 = padding; `spoken`: the phone at each code, 0 = padding."""
         return self._batch(self.rows[self.buckets.batch(step)], np.random.default_rng([self.seed, 11, step]))
 
     def _batch(self, items: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -86,34 +88,43 @@ class RerankObjective:
         damaged = [noisy(damage(c, o, self.config.codes, rng)) for _ in range(2) for c, o in zip(spoken, other, strict=True)]
         return {
             "phones": pad([corpus.phones[corpus.phones_of(i)] for i in items], 0), "codes": pad([noisy(c) for c in spoken], -1),
+            "spoken": pad([frame_phones(corpus, i, self.codes.stride) for i in items], 0),
             "damaged": pad(damaged, -1), "ids": [corpus.ids[i] for i in items],
         }
 
-    def _similarities(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _similarities(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
-        text, speech = model.embed_text(batch["phones"]), model.embed_speech(batch["codes"])
+        text = model.embed_text(batch["phones"])
+        speech, phone_logits = model.hear(batch["codes"])
         damaged = model.embed_speech(batch["damaged"]).unflatten(0, (2, len(text)))
         own = torch.cat(((text * speech).sum(-1, keepdim=True), (text * damaged).sum(-1).T), dim=1)  # (B, 3)
-        return text, speech, own
+        return text, speech, own, phone_logits
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
         """See the class."""
-        text, speech, own = self._similarities(batch)
+        text, speech, own, phone_logits = self._similarities(batch)
+        phone = F.cross_entropy(phone_logits.flatten(0, 1), batch["spoken"].flatten(), ignore_index=0)
         damaged = F.cross_entropy(self.model.scale * own, torch.zeros(len(own), dtype=torch.long, device=own.device))
-        return {"clip": self.contrast(text, speech, self.model.scale), "damaged": self.training.damaged_weight * damaged}
+        return {
+            "clip": self.contrast(text, speech, self.model.scale), "damaged": self.training.damaged_weight * damaged,
+            "phone": self.training.phone_weight * phone,
+        }
 
     def validate(self) -> dict[str, float]:
-        """How often the right codes win: within the batch, and against their own damaged copies."""
+        """How often the right codes win (within the batch, against their own damaged copies) and the phone is named."""
         device = next(self.model.parameters()).device
-        found, intact, total, rng = 0, 0, 0, np.random.default_rng(0)
+        found, intact, total, named, places, rng = 0, 0, 0, 0, 0, np.random.default_rng(0)
         for step in range(4):
             batch = self._batch(self.held[self.held_buckets.batch(step)], rng)
             batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            text, speech, own = self._similarities(batch)
+            text, speech, own, phone_logits = self._similarities(batch)
+            known = batch["spoken"] != 0
+            named += int((phone_logits.argmax(-1) == batch["spoken"])[known].sum())
+            places += int(known.sum())
             found += int(((text @ speech.T).argmax(-1) == torch.arange(len(text), device=device)).sum())
             intact += int((own.argmax(-1) == 0).sum())
             total += len(text)
-        return {"retrieval": found / total, "intact_over_damaged": intact / total}
+        return {"retrieval": found / total, "intact_over_damaged": intact / total, "phone_accuracy": named / places}
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""

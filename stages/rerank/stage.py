@@ -9,7 +9,7 @@ from stages.core.config import ConfigError, near_miss
 from stages.core.stage import Item
 from stages.core.types import Candidates, Phonemes, RankedCodes
 from stages.rerank.config import SPEC, RerankConfig
-from stages.rerank.judges import JUDGES
+from stages.rerank.judges import JUDGES, gather
 from stages.rerank.model import RerankModelConfig, RerankTowers
 from stages.text import symbols
 
@@ -40,8 +40,8 @@ class RerankStage:
         return [self._rank(item[Phonemes], item[Candidates]) for item in batch]
 
     def _rank(self, phonemes: Phonemes, candidates: Candidates) -> RankedCodes:
-        phones = torch.tensor([symbols.ids(phonemes.symbols)], device=self.device)
-        scores = {name: tuple(JUDGES[name](self.towers, phones, candidates)) for name in self.config.judges}
+        evidence = gather(self.towers, torch.tensor(symbols.ids(phonemes.symbols), device=self.device), candidates)
+        scores = {name: tuple(JUDGES[name](evidence)) for name in self.config.judges}
         total = [sum(w * scores[name][k] for name, w in self.config.judges.items()) for k in range(len(candidates.items))]
         chosen = max(range(len(total)), key=total.__getitem__)
         best = candidates.items[chosen]

@@ -69,7 +69,9 @@ def main() -> None:
     options.add_argument("--preset", default="fast")
     options.add_argument("--voice", default="rms")
     given = options.parse_args()
-    helps = [measured([*CARETTA, "--help"], str(ROOT)).seconds for _ in range(given.runs + 1)][1:]  # the first warms the disk
+    helps = [measured([*CARETTA, "--help"], str(ROOT)).seconds for _ in range(given.runs + 1)][
+        1:
+    ]  # the first warms the disk
     say(given.preset, given.voice)
     says = [say(given.preset, given.voice) for _ in range(given.runs)]
     report = {
@@ -85,7 +87,15 @@ def main() -> None:
         "stage_seconds": says[-1][1]["stage_seconds"],
     }  # fmt: skip
     bars = {"help_seconds": 0.5, "say_seconds": 10.0, "say_memory_mb": 1500.0, "rtf": 1.0}
-    for name in ("help_seconds", "say_seconds", "say_seconds_worst", "say_memory_mb", "load_seconds", "audio_seconds", "rtf"):
+    for name in (
+        "help_seconds",
+        "say_seconds",
+        "say_seconds_worst",
+        "say_memory_mb",
+        "load_seconds",
+        "audio_seconds",
+        "rtf",
+    ):
         bar = f"(bar {bars[name]:g})" if name in bars else ""
         print(f"{name:20} {report[name]!s:>10} {bar}".rstrip())
     print(json.dumps(report))

@@ -77,7 +77,7 @@ def test_rerank_prefers_and_reports_every_score(folder):
     rows = Candidates((Candidate(codes(9, 1), 1, -2.0, ("loop",)), Candidate(codes(14, 2), 2, -2.0), Candidate(codes(9, 1), 3, -2.0)))
     ranked = stage.run([{Phonemes: ITEMS[0], Candidates: rows}], seeds=[0])[0]
     assert ranked.chosen in (1, 2)  # a fault outweighs the rest
-    assert set(ranked.scores) == {"clip", "log_prob", "faults", "total"}
+    assert set(ranked.scores) == {"clip", "phones", "log_prob", "faults", "total"}
     assert all(len(v) == 3 for v in ranked.scores.values())
     assert ranked.scores["clip"][0] == pytest.approx(ranked.scores["clip"][2], abs=1e-5)
 

@@ -110,7 +110,10 @@ def test_difference_is_paired():
 
 def test_worst_words():
     worst = worst_words(["the cat", "the dog", "a dog"], ["the bat", "the", "a dog"])
-    assert [(w.word, w.said, w.wrong, w.heard) for w in worst] == [("cat", 1, 1, (("bat", 1),)), ("dog", 2, 1, (("", 1),))]
+    assert [(w.word, w.said, w.wrong, w.heard) for w in worst] == [
+        ("cat", 1, 1, (("bat", 1),)),
+        ("dog", 2, 1, (("", 1),)),
+    ]
 
 
 def test_unknown_recogniser_names_the_near_miss():
@@ -151,14 +154,8 @@ def test_pocketsphinx_is_order_independent(spoken):
 
 def test_wer_climbs_the_degradation_ladder(spoken):
     texts, clips = spoken
-    rng, by = np.random.default_rng(1), recogniser("pocketsphinx")
-
-    def noisy(clip, share):
-        level = share * np.sqrt(np.mean(clip.samples**2))
-        return Audio((clip.samples + rng.normal(0, level, clip.samples.size)).astype(np.float32), clip.sample_rate)
-
-    ladder = []
-    for share in (0.0, 0.5, 2.0):
-        heard = transcribe([noisy(clip, share) for clip in clips[:2]], by)
+    by, ladder = recogniser("pocketsphinx"), []
+    for share in (1.0, 0.5, 0.1):  # of the sound that is left
+        heard = transcribe([Audio(c.samples[: int(share * c.samples.size)], c.sample_rate) for c in clips[:2]], by)
         ladder.append(error_rates([count(normalise(t), h) for t, h in zip(texts[:2], heard, strict=True)])[0])
-    assert ladder == sorted(ladder) and ladder[-1] > ladder[0] + 0.3
+    assert ladder == sorted(set(ladder)) and ladder[-1] > 0.8

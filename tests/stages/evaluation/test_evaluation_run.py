@@ -74,7 +74,10 @@ def test_every_system(config, tokenizer):
     assert found["codes"].measured("mel_l1") == 4 and found["random"].measured("mel_l1") == 0
     assert error_rates(found["oracle"].counts)[0] <= error_rates(found["pipeline"].counts)[0]
     (compared,) = [c for c in report.comparisons() if (c["ours"], c["theirs"]) == ("codes", "vocoder")]
-    assert compared["mel_l1"] is None and compared["mcd"]["low"] <= compared["mcd"]["difference"] <= compared["mcd"]["high"]
+    assert (
+        compared["mel_l1"] is None
+        and compared["mcd"]["low"] <= compared["mcd"]["difference"] <= compared["mcd"]["high"]
+    )
     assert error_rates(found["oracle"].counts)[0] <= error_rates(found["random"].counts)[0]
     again = evaluate(prepare(config, [f"codes={tokenizer}"]))
     assert [r.summary()["wer"] for r in again.rows] == [r.summary()["wer"] for r in report.rows]
@@ -84,7 +87,9 @@ def test_random_pick_is_seeded_and_the_rerankers_own_pick_is_the_chains_result(c
     job = prepare(config, ["seed=3"])
     bench = Bench(job.sentences, job.voices[0], job.route, job.store, job.recogniser, 3)
     chain, first, second = systems.chain(bench), systems.random_pick(bench), systems.random_pick(bench)
-    same = [a.audio.samples.tobytes() == b.audio.samples.tobytes() for a, b in zip(first.clips, chain.clips, strict=True)]
+    same = [
+        a.audio.samples.tobytes() == b.audio.samples.tobytes() for a, b in zip(first.clips, chain.clips, strict=True)
+    ]
     assert not all(same)
     assert all(np.array_equal(a.audio.samples, b.audio.samples) for a, b in zip(first.clips, second.clips, strict=True))
     pipeline = bench.pipeline()
@@ -132,6 +137,7 @@ def test_bad_inputs_have_one_sentence(config, world):
         (["voices=[rmz]"], "unknown voice 'rmz'"),
         (["preset=fats"], "unknown preset 'fats'; did you mean 'fast'"),
         (["workers=0"], "workers is 0"),
+        (["systems=[codes]", "codes=nowhere"], "nowhere: no checkpoint there"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(config, sets)
