@@ -32,14 +32,7 @@ def in_flow(job: Job) -> Report:
     from stages.core.config import ConfigError
 
     prepare_environment(job.store.folder)
-    from prefect import flow, task
-    from prefect.cache_policies import NO_CACHE
-
-    def as_task(name: str, work: Callable[[], Any]) -> Any:
-        def call() -> Any:  # without parameters, so that Prefect has nothing to walk through
-            return work()
-
-        return task(name=name.split()[0], task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(call)()
+    from prefect import flow
 
     @flow(name="evaluate", flow_run_name=job.name, persist_result=False)
     def evaluation() -> Report:
@@ -53,3 +46,14 @@ def in_flow(job: Job) -> Report:
         raise ConfigError(
             "the flow engine did not start in time (a busy machine?); run it again with --set flow=false"
         ) from None
+
+
+def as_task(name: str, work: Callable[[], Any]) -> Any:
+    """Runs one step as a task of the current flow."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+
+    def call() -> Any:  # without parameters, so that Prefect has nothing to walk through
+        return work()
+
+    return task(name=name.split()[0], task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(call)()

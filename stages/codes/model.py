@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stages.codes.quantizer import FiniteScalarQuantizer
 from stages.core.audio import AudioSpec
-from stages.nn.conditioning import VoiceVector
+from stages.nn.codes_decoder import CodesDecoder
 from stages.nn.conv import ConvNeXtStack, TimeConv
 
 
@@ -33,25 +32,18 @@ class CodesModelConfig:
     """classes of the auxiliary phone classifier"""
 
 
-class SpeechTokenizer(nn.Module):
-    """Mel <-> codes. The decoder also sees a voice vector, so that codes need not spell out who speaks."""
+class SpeechTokenizer(CodesDecoder):
+    """Mel <-> codes: an encoder before the quantizer, and the decoder it inherits."""
 
     def __init__(self, config: CodesModelConfig) -> None:
-        super().__init__()
         w, m = config.width, config.audio.n_mels
-        self.config, self.stride = config, config.stride
+        super().__init__(m, w, config.depth, config.stride, config.levels, config.voice_width)
+        self.config = config
         self.encode_in = TimeConv(m, w, 5)
         self.encode_fast = ConvNeXtStack(w, config.depth)
         self.down = nn.Linear(w * config.stride, w)
         self.encode_slow = ConvNeXtStack(w, config.depth)
         self.to_code = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, len(config.levels)))
-        self.quantizer = FiniteScalarQuantizer(config.levels)
-        self.voice = VoiceVector(m, config.voice_width)
-        self.from_code = TimeConv(len(config.levels), w, 5)
-        self.decode_slow = ConvNeXtStack(w, config.depth, condition=config.voice_width)
-        self.up = nn.Linear(w, w * config.stride)
-        self.decode_fast = ConvNeXtStack(w, config.depth, condition=config.voice_width)
-        self.to_mel = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, m))
         self.phone_conv = TimeConv(len(config.levels), w, 5)
         self.phone_head = nn.Sequential(nn.GELU(approximate="tanh"), nn.Linear(w, config.phones))
 
@@ -68,14 +60,6 @@ class SpeechTokenizer(nn.Module):
         if short:
             mel = torch.nn.functional.pad(mel, (0, 0, 0, short), value=self.config.audio.silence)
         return self.quantizer(self.latents(mel))[1]
-
-    def decode(self, quantized: Tensor, reference: Tensor) -> Tensor:
-        """quantized (B, N, d), reference mel (B, R, M) -> mel (B, N * stride, M)."""
-        voice = self.voice(reference)
-        x = self.decode_slow(self.from_code(quantized), voice)
-        b, n, w = x.shape
-        x = self.up(x).reshape(b, n * self.stride, w)
-        return self.to_mel(self.decode_fast(x, voice))
 
     def phone_logits(self, quantized: Tensor) -> Tensor:
         """quantized (B, N, d) -> logits of the phone spoken at each code's middle (B, N, phones)."""

@@ -1,4 +1,8 @@
-"""The diffusion network: speech codes and a voice -> mel, by flow matching with a ConvNeXt stack modulated by time and voice."""
+"""The diffusion network: speech codes and a voice -> mel, by flow matching around the mel that plain regression expects.
+
+As in Grad-TTS (Popov et al. 2021) and Matcha-TTS (Mehta et al. 2023) a prior network first says what mel to expect; here it is the
+tokenizer's own decoder, frozen. A ConvNeXt stack, modulated by noise level and voice, then learns only what the prior cannot know.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.audio import AudioSpec
-from stages.nn.conditioning import VoiceVector
+from stages.nn.codes_decoder import CodesDecoder
 from stages.nn.conv import ConvNeXtStack, TimeConv
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """The tokenizer's decoder; the same numbers as the tokenizer's CodesModelConfig."""
+
+    width: int = 160
+    depth: int = 3
+    stride: int = 2
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    voice_width: int = 64
 
 
 @dataclass(frozen=True)
@@ -18,15 +33,12 @@ class DiffusionModelConfig:
     """Hyper-parameters."""
 
     audio: AudioSpec = field(default_factory=AudioSpec)
-    codes: int = 1000
-    stride: int = 2
-    """mel frames per code"""
+    prior: PriorConfig = field(default_factory=PriorConfig)
     width: int = 256
-    depth: int = 8
-    code_width: int = 192
-    code_depth: int = 3
-    voice_width: int = 64
+    depth: int = 6
     time_width: int = 64
+    prior_error: float = 0.2
+    """standard deviation of the prior's error (normalised log-mel), for the closed-form part of the velocity"""
 
 
 def time_features(sigma: Tensor, width: int) -> Tensor:
@@ -42,31 +54,41 @@ class DiffusionNetwork(nn.Module):
     def __init__(self, config: DiffusionModelConfig) -> None:
         super().__init__()
         self.config = config
-        m, w = config.audio.n_mels, config.width
-        self.code_table = nn.Embedding(config.codes, config.code_width)
-        self.code_stack = ConvNeXtStack(config.code_width, config.code_depth)
-        self.code_norm = nn.LayerNorm(config.code_width)
-        self.code_out = nn.Linear(config.code_width, w * config.stride)
-        self.nothing = nn.Parameter(torch.zeros(w))
-        self.voice = VoiceVector(m, config.voice_width)
-        self.inputs = TimeConv(m, w, 5)
-        self.stack = ConvNeXtStack(w, config.depth, dilations=(1, 2), condition=config.time_width + config.voice_width)
+        m, w, p = config.audio.n_mels, config.width, config.prior
+        self.prior = CodesDecoder(m, p.width, p.depth, p.stride, p.levels, p.voice_width).requires_grad_(False)
+        self.nothing = nn.Parameter(torch.zeros(p.width))
+        self.inputs = TimeConv(2 * m + p.width, w, 5)
+        self.stack = ConvNeXtStack(w, config.depth, dilations=(1, 2), condition=config.time_width + p.voice_width)
         self.norm = nn.LayerNorm(w)
         self.outputs = nn.Linear(w, m)
         nn.init.zeros_(self.outputs.weight)
         nn.init.zeros_(self.outputs.bias)
 
-    def condition(self, codes: Tensor) -> Tensor:
-        """codes (B, N) -> what the stack hears of them at frame rate (B, N * stride, D)."""
-        x = self.code_out(self.code_norm(self.code_stack(self.code_table(codes))))
-        return x.reshape(codes.shape[0], codes.shape[1] * self.config.stride, self.config.width)
+    def voice(self, reference: Tensor) -> Tensor:
+        """reference mel (B, R, M) -> voice vectors (B, V)."""
+        return self.prior.voice(reference)
+
+    @torch.no_grad()
+    def condition(self, codes: Tensor, voice: Tensor) -> Tensor:
+        """codes (B, N), voice (B, V) -> the prior's hidden frames and its mel (B, N * stride, D + M)."""
+        hidden = self.prior.features(self.prior.quantizer.decode(codes), voice)
+        return torch.cat((hidden, self.prior.to_mel(hidden)), dim=-1)
 
     def unconditional(self, condition: Tensor) -> Tensor:
-        """The condition that says nothing, of the same shape."""
-        return self.nothing.expand_as(condition)
+        """The condition that says nothing, of the same shape: a learned vector and the mean mel."""
+        mean = condition.new_zeros(self.config.audio.n_mels)
+        return torch.cat((self.nothing, mean)).expand_as(condition)
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor, voice: Tensor) -> Tensor:
-        """x (B, T, M), sigma (B,), condition (B, T, D), voice (B, V) -> velocity (B, T, M)."""
+        """x (B, T, M), sigma (B,), condition (B, T, D + M), voice (B, V) -> velocity (B, T, M).
+
+        With data = prior + e, e ~ N(0, s^2), the best linear guess of the noise is a (x - (1 - sigma) prior) with
+        a = sigma / (sigma^2 + (1 - sigma)^2 s^2), and so of the velocity; the network adds the rest.
+        """
+        expected = condition[..., -self.config.audio.n_mels :]
+        level = sigma.view(-1, 1, 1)
+        gain = level / (level.square() + ((1 - level) * self.config.prior_error).square())
+        closed_form = gain * (x - (1 - level) * expected) - expected
         modulation = torch.cat((time_features(sigma, self.config.time_width), voice), dim=-1)
-        h = self.stack(self.inputs(x) + condition, modulation)
-        return self.outputs(self.norm(h))
+        h = self.stack(self.inputs(torch.cat((x, condition), dim=-1)), modulation)
+        return closed_form + self.outputs(self.norm(h))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stages.core import checkpoint
+from stages.core.config import build, to_plain
 from stages.data.batching import Crops, crop, held_out, speaker_weights
 from stages.data.codes import read_codes
 from stages.data.features import Corpus
-from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork
+from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
 from stages.diffusion.sampler import euler, guided
 from stages.diffusion.schedule import interpolate, velocity
 from stages.nn.conditioning import REFERENCE_FRAMES
@@ -23,10 +25,10 @@ class DiffusionTrainingConfig:
     """The `objective:` part of configs/train/…/diffusion.yaml."""
 
     codes: str = "artifacts/starter/codes"
-    """checkpoint of the tokenizer whose codes are rendered"""
+    """checkpoint of the tokenizer whose codes are rendered and whose decoder is the prior"""
     batch: int = 16
     frames: int = 128
-    unconditional: float = 0.1
+    unconditional: float = 0.05
     """share of items trained without codes, for classifier-free guidance"""
     corruption: float = 0.03
     """share of codes replaced by random ones: the decoder's codes are not perfect either"""
@@ -41,12 +43,12 @@ class DiffusionObjective:
     def __init__(self, config: DiffusionModelConfig, training: DiffusionTrainingConfig, corpus: Corpus, seed: int) -> None:
         self.config, self.training, self.corpus = config, training, corpus
         self.codes = read_codes(training.codes, corpus)
-        if (self.codes.size, self.codes.stride) != (config.codes, config.stride):
-            raise ValueError(
-                f"{training.codes}: has {self.codes.size} codes of {self.codes.stride} frames, but the network is set to "
-                f"{config.codes} of {config.stride}; set network.codes and network.stride"
-            )
+        tokenizer = checkpoint.read(training.codes, "codes")
+        own = {name: value for name, value in tokenizer.config.items() if name in to_plain(config.prior)}
+        self.config = config = replace(config, prior=build(PriorConfig, own, training.codes))
         self.model = DiffusionNetwork(config)
+        prior = self.model.prior
+        prior.load_state_dict({name: tokenizer.tensors[name] for name in prior.state_dict()})
         held = held_out(corpus.ids)
         weights = speaker_weights(corpus, training.speaker_weights)
         self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
@@ -59,7 +61,7 @@ class DiffusionObjective:
 
     def _batch(self, crops: Crops, step: int, size: int) -> dict[str, Any]:
         items, references, rng = crops.batch(step, size)
-        corpus, stride, frames = self.corpus, self.config.stride, self.training.frames
+        corpus, stride, frames = self.corpus, self.codes.stride, self.training.frames
         mels, codes, refs = [], [], []
         for i, r in zip(items, references, strict=True):
             spoken = self.codes.of(i)
@@ -80,26 +82,29 @@ class DiffusionObjective:
         mel, codes, model = batch["mel"], batch["codes"], self.model
         draw = lambda *shape: torch.rand(*shape, generator=generator).to(mel.device)  # noqa: E731
         noise = torch.randn(mel.shape, generator=generator).to(mel.device)
-        random = torch.randint(0, self.config.codes, codes.shape, generator=generator).to(mel.device)
+        random = torch.randint(0, self.codes.size, codes.shape, generator=generator).to(mel.device)
         codes = torch.where(draw(*codes.shape) < self.training.corruption, random, codes)
-        condition = model.condition(codes)
+        voice = model.voice(batch["reference"])
+        condition = model.condition(codes, voice)
         free = (draw(len(mel)) < self.training.unconditional).view(-1, 1, 1)
         condition = torch.where(free, model.unconditional(condition), condition)
         sigma = draw(len(mel))
-        out = model(interpolate(mel, noise, sigma), sigma, condition, model.voice(batch["reference"]))
+        out = model(interpolate(mel, noise, sigma), sigma, condition, voice)
         return {"velocity": (out - velocity(mel, noise)).square().mean()}
 
     def validate(self) -> dict[str, float]:
-        """Mel L1 (normalised log-mel) of 6-step samples from the true codes at temperature 0.6."""
+        """Mel L1 (normalised log-mel) of 6-step samples from the true codes at temperature 0.6, and of the prior alone."""
         device = next(self.model.parameters()).device
-        l1 = []
+        l1, prior = [], []
         for step in range(4):
             batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()}
-            condition, voice = self.model.condition(batch["codes"]), self.model.voice(batch["reference"])
+            voice = self.model.voice(batch["reference"])
+            condition = self.model.condition(batch["codes"], voice)
             noise = torch.randn(batch["mel"].shape, generator=torch.Generator().manual_seed(step)).to(device) * 0.6
             out = euler(guided(self.model, 1.0, condition, voice, condition), noise, 6)
             l1.append(float((out - batch["mel"]).abs().mean()))
-        return {"mel_l1": float(np.mean(l1))}
+            prior.append(float((condition[..., -out.shape[-1] :] - batch["mel"]).abs().mean()))
+        return {"mel_l1": float(np.mean(l1)), "prior_mel_l1": float(np.mean(prior))}
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""

@@ -45,8 +45,9 @@ class DiffusionStage:
                 f"{self.config.checkpoint}: renders codes of another tokenizer than the one these codes come from; use checkpoints of one training"
             )
         spec = self.network.config.audio
-        condition = self.network.condition(torch.from_numpy(ranked.codes.codes)[None].to(self.device))
+        speaker = self.voices(voice)
+        condition = self.network.condition(torch.from_numpy(ranked.codes.codes)[None].to(self.device), speaker)
         noise = torch.randn(1, condition.shape[1], spec.n_mels, generator=generator(seed)) * self.config.temperature
-        velocity = guided(self.network, self.config.guidance, condition, self.voices(voice), self.network.unconditional(condition))
+        velocity = guided(self.network, self.config.guidance, condition, speaker, self.network.unconditional(condition))
         mel = SAMPLERS[self.config.sampler](velocity, noise.to(self.device), self.config.steps)
         return Mel(mel[0].cpu().numpy(), spec.digest)

@@ -27,6 +27,7 @@ from stages.core.pipeline import Document, Pipeline, Step, Unit, _step, resident
 from stages.core.route import Node, Route
 from stages.core.seeding import item_seed
 from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice
+from stages.data.codes import codebook_of
 from stages.data.corpora.starter import speak
 from stages.evaluation.intelligibility import Recogniser, count, normalise, transcribe
 from stages.evaluation.speed import StageSpeed, stage_speeds
@@ -305,7 +306,7 @@ class Tokenizer:
         self.model = SpeechTokenizer(config)
         checkpoint.load_strict(self.model, found)
         self.model.eval()
-        self.codebook = checkpoint.checkpoint_digest(bench.codes)
+        self.codebook = codebook_of(bench.codes)
         self.spec = config.audio
         self.reference = bench.mel(bench.voice.clip).frames  # (R, M)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.data.batching import LengthBuckets, held_out, pad
+from stages.data.batching import LengthBuckets, frame_phones, held_out, pad
 from stages.data.codes import read_codes
 from stages.data.features import Corpus
 from stages.rerank.model import RerankModelConfig, RerankTowers

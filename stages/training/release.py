@@ -55,7 +55,7 @@ def collect(configs: str | Path, unfinished: bool = False) -> list[Release]:
 
 
 def _ready(run: TrainingRun, unfinished: bool) -> Release:
-    found = checkpoint.read(Path(run.folder) / "checkpoint")
+    found = checkpoint.read(Path(run.folder) / "checkpoint", run.model)
     step = int(found.meta.get("step", 0))
     if step < run.trainer.steps and not unfinished:
         raise ConfigError(f"{run.folder}: is at step {step} of {run.trainer.steps}; train it to its end, or add --unfinished")

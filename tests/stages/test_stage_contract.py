@@ -12,7 +12,7 @@ from stages.core.audio import AudioError, AudioSpec
 from stages.core.config import ConfigError
 from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
 from stages.diffusion.config import DiffusionConfig
-from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork
+from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
 from stages.diffusion.stage import DiffusionStage
 from stages.rerank.config import RerankConfig
 from stages.rerank.model import RerankModelConfig, RerankTowers
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     models = {
         "autoregressive": (AutoregressiveDecoder, AutoregressiveModelConfig(codes=40, width=32, depth=1, heads=2, conditioning_width=32)),
         "rerank": (RerankTowers, RerankModelConfig(codes=40, width=32, layers=1, heads=2, embedding=16)),
-        "diffusion": (DiffusionNetwork, DiffusionModelConfig(codes=40, width=32, depth=1, code_width=16, code_depth=1, voice_width=16)),
+        "diffusion": (DiffusionNetwork, DiffusionModelConfig(prior=PriorConfig(width=16, depth=1, levels=(8, 5), voice_width=16), width=32, depth=1)),
         "vocoder": (Vocoder, VocoderModelConfig(source_filter=SourceFilterConfig(width=16, depth=1, pitch_width=16))),
     }
     for name, (cls, config) in models.items():

@@ -102,7 +102,7 @@ def test_targets_end_by_leaving_the_last_phone(tiny_objective):
 @torch.no_grad()
 def test_saved_and_loaded_gives_the_same_logits(model, inputs, tmp_path):
     checkpoint.write(tmp_path / "c", model.state_dict(), TINY, {"stage": "autoregressive"})
-    found = checkpoint.read(tmp_path / "c")
+    found = checkpoint.read(tmp_path / "c", "autoregressive")
     again = AutoregressiveDecoder(checkpoint.model_config(found, AutoregressiveModelConfig)).eval()
     checkpoint.load_strict(again, found)
     assert all(torch.equal(a, b) for a, b in zip(model(*inputs), again(*inputs), strict=True))

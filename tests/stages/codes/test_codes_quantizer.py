@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.codes.quantizer import FiniteScalarQuantizer
+from stages.nn.quantizer import FiniteScalarQuantizer
 
 LEVELS = [(8, 5, 5, 5), (4, 3, 3), (2, 7)]
 

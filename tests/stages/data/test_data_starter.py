@@ -87,6 +87,15 @@ def test_what_is_missing_is_named(config, tmp_path, monkeypatch):
         wordnet.read_glosses(tmp_path / "nowhere")
 
 
+def test_flite_is_called_and_its_timings_are_read(tmp_path, monkeypatch):
+    tinycorpus.write_flite(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    said = starter.speak("rms", "Hello there.", tmp_path / "x.wav")
+    assert said == tinycorpus.speak("rms", "Hello there.", tmp_path / "y.wav")
+    assert (tmp_path / "x.wav").read_bytes() == (tmp_path / "y.wav").read_bytes()
+    assert sorted(p.name for p in tmp_path.glob("*.wav*")) == ["x.wav", "y.wav"]
+
+
 def test_a_flite_that_fails_is_a_sentence(tmp_path, monkeypatch):
     (tmp_path / "flite").write_text("#!/bin/sh\necho no such voice >&2\nexit 3\n")
     (tmp_path / "flite").chmod(0o755)

@@ -92,7 +92,7 @@ def test_overfits_one_batch(tiny_objective, overfit):
 @torch.no_grad()
 def test_saved_and_loaded_gives_the_same_velocity(network, tmp_path):
     checkpoint.write(tmp_path / "c", network.state_dict(), TINY, {"stage": "diffusion"})
-    found = checkpoint.read(tmp_path / "c")
+    found = checkpoint.read(tmp_path / "c", "diffusion")
     again = DiffusionNetwork(checkpoint.model_config(found, DiffusionModelConfig)).eval()
     checkpoint.load_strict(again, found)
     arguments = torch.randn(1, 8, 80), torch.tensor([0.3]), torch.randn(1, 8, 32), torch.randn(1, 32)

@@ -69,7 +69,7 @@ def test_damage_always_leaves_codes_that_differ(seed):
 @torch.no_grad()
 def test_saved_and_loaded_gives_the_same_scores(towers, tmp_path):
     checkpoint.write(tmp_path / "c", towers.state_dict(), TINY, {"stage": "rerank"})
-    found = checkpoint.read(tmp_path / "c")
+    found = checkpoint.read(tmp_path / "c", "rerank")
     again = RerankTowers(checkpoint.model_config(found, RerankModelConfig)).eval()
     checkpoint.load_strict(again, found)
     codes = torch.randint(0, 36, (3, 20))

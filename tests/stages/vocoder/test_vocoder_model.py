@@ -122,7 +122,7 @@ def test_saved_and_loaded_sounds_the_same(tmp_path):
     torch.manual_seed(0)
     model = Vocoder(TINY).eval()
     checkpoint.write(tmp_path / "c", model.state_dict(), TINY, {"stage": "vocoder"})
-    found = checkpoint.read(tmp_path / "c")
+    found = checkpoint.read(tmp_path / "c", "vocoder")
     again = Vocoder(checkpoint.model_config(found, VocoderModelConfig)).eval()
     checkpoint.load_strict(again, found)
     mel = torch.randn(1, 6, 80)

@@ -1,0 +1,22 @@
+"""The evaluation as a flow that can be deployed; `caretta evaluate` is flows/evaluate.py, which needs no engine to start."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.evaluate import as_task
+from stages.evaluation.run import evaluate, prepare
+
+
+@flow(name="evaluate", persist_result=False)
+def evaluation(config: str, sets: list[str] | None = None) -> str:
+    """Measures the systems of a config and writes the report.
+
+    Args:
+        config: a file of configs/evaluate/
+        sets: overrides, each key=value
+
+    Returns:
+        the report as one line of JSON.
+    """
+    return evaluate(prepare(config, sets or []), as_task).line()
