@@ -1,4 +1,4 @@
-"""The evaluation as a flow that can be deployed; `caretta evaluate` is flows/evaluate.py, which needs no engine to start."""
+"""The evaluation as a flow to deploy; `caretta evaluate` is flows/evaluate.py, which can do without an engine."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def prepare(config: str, sets: list[str] | None = None) -> str:
 
 
 def main(config_path: str, sets: Sequence[str] = ()) -> int:
-    """What `caretta prepare` does; 0 when all is there. Raises ConfigError for a config that cannot be used, before any work."""
+    """What `caretta prepare` does; 0 when all is there. Raises ConfigError for a bad config, before any work."""
     read_corpus(config_path, sets)
     folder = call(prepare, config_path, list(sets))
     corpus = load_features(folder)

@@ -44,7 +44,7 @@ class EngineError(ValueError):
 
 @contextmanager
 def engine(cache: Path) -> Iterator[None]:
-    """Around importing and calling a flow: its environment, and one sentence when the embedded server does not start."""
+    """Around importing and calling a flow: its environment, and one sentence when the server does not start."""
     prepare_environment(cache)
     try:
         yield

@@ -13,7 +13,7 @@ class AutoregressiveConfig:
     """`autoregressive.*` of `--set`."""
 
     checkpoint: str = "artifacts/starter/autoregressive"
-    candidates: int = 6
+    candidates: int = 8
     temperature: float = 0.7
     top_p: float = 0.9
     top_k: int = 0
@@ -23,7 +23,7 @@ class AutoregressiveConfig:
     repetition_window: int = 16
     duration_temperature: float = 0.7
     """temperature of the choice to stay on a phone or move on"""
-    max_codes_per_phone: float = 8.0
+    max_codes_per_phone: float = 6.0
     """length guard: no candidate is longer than this many codes per phone symbol; one that reaches it is marked `truncated`"""
 
     def __post_init__(self) -> None:
@@ -39,4 +39,12 @@ class AutoregressiveConfig:
             raise ValueError("repetition_penalty must be above 0")
 
 
-SPEC = StageSpec("autoregressive", 1, AutoregressiveConfig, needs=(Phonemes, Voice), gives=Candidates, fans_out=True, result_free=("candidates",))
+SPEC = StageSpec(
+    "autoregressive",
+    1,
+    AutoregressiveConfig,
+    needs=(Phonemes, Voice),
+    gives=Candidates,
+    fans_out=True,
+    result_free=("candidates",),
+)

@@ -47,7 +47,11 @@ def filter_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) 
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Inverse-transform sampling: unnormalised probabilities (K, C), uniform (K,) in [0, 1) -> indices (K,)."""
     total = probabilities.cumsum(-1)
-    return torch.searchsorted(total, uniform.unsqueeze(-1) * total[:, -1:], right=True).squeeze(-1).clamp_max(probabilities.shape[-1] - 1)
+    return (
+        torch.searchsorted(total, uniform.unsqueeze(-1) * total[:, -1:], right=True)
+        .squeeze(-1)
+        .clamp_max(probabilities.shape[-1] - 1)
+    )
 
 
 def penalise(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
@@ -56,7 +60,9 @@ def penalise(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
     return logits.scatter(-1, recent, torch.where(seen > 0, seen / penalty, seen * penalty))
 
 
-def sample(model: AutoregressiveDecoder, phones: list[int], latents: Tensor, seeds: list[int], config: AutoregressiveConfig) -> list[Sampled]:
+def sample(
+    model: AutoregressiveDecoder, phones: list[int], latents: Tensor, seeds: list[int], config: AutoregressiveConfig
+) -> list[Sampled]:
     """One candidate per seed for one text.
 
     Args:
@@ -70,13 +76,17 @@ def sample(model: AutoregressiveDecoder, phones: list[int], latents: Tensor, see
     for first in range(0, len(seeds), ROWS):
         group = seeds[first : first + ROWS]
         filled = group + [group[-1]] * (ROWS - len(group))
-        out += _sample_rows(model, phones, encoded.expand(ROWS, -1, -1), cache.expand(ROWS), filled, limit, config)[: len(group)]
+        out += _sample_rows(model, phones, encoded.expand(ROWS, -1, -1), cache.expand(ROWS), filled, limit, config)[
+            : len(group)
+        ]
     return out
 
 
 def _sample_rows(model, phones, encoded, cache, seeds, limit, config) -> list[Sampled]:  # type: ignore[no-untyped-def]
     device, count = encoded.device, len(phones)
-    uniform = torch.stack([torch.rand(limit, 2, generator=generator(s)) for s in seeds], dim=1).to(device)  # (limit, ROWS, 2)
+    uniform = torch.stack([torch.rand(limit, 2, generator=generator(s)) for s in seeds], dim=1).to(
+        device
+    )  # (limit, ROWS, 2)
     code = torch.full((ROWS,), model.start_code, device=device)
     pointer = torch.zeros(ROWS, dtype=torch.long, device=device)
     length = torch.full((ROWS,), limit, device=device)

@@ -38,11 +38,15 @@ class AutoregressiveObjective:
 
     stage = "autoregressive"
 
-    def __init__(self, config: AutoregressiveModelConfig, training: AutoregressiveTrainingConfig, corpus: Corpus, seed: int) -> None:
+    def __init__(
+        self, config: AutoregressiveModelConfig, training: AutoregressiveTrainingConfig, corpus: Corpus, seed: int
+    ) -> None:
         self.config, self.training, self.corpus = config, training, corpus
         self.codes: Codes = read_codes(training.codes, corpus)
         if self.codes.size != config.codes:
-            raise ValueError(f"{training.codes}: has {self.codes.size} codes, but the decoder is set to {config.codes}; set network.codes")
+            raise ValueError(
+                f"{training.codes}: has {self.codes.size} codes, but the decoder is set to {config.codes}; set network.codes"
+            )
         self.model = AutoregressiveDecoder(config)
         held = held_out(corpus.ids)
         self.rows, self.held = np.flatnonzero(~held), np.flatnonzero(held)
@@ -65,12 +69,22 @@ class AutoregressiveObjective:
         moves = [np.diff(np.append(p, len(ph))).clip(0, MOVES - 1) for p, ph in zip(places, phones, strict=True)]
         previous = [np.concatenate(([self.config.codes], c[:-1])) for c in spoken]
         references = [
-            crop(corpus.mel[corpus.frames_of(int(rng.choice(self.by_speaker[corpus.speaker_of[i]])))], REFERENCE_FRAMES, rng, self.fill)[0]
+            crop(
+                corpus.mel[corpus.frames_of(int(rng.choice(self.by_speaker[corpus.speaker_of[i]])))],
+                REFERENCE_FRAMES,
+                rng,
+                self.fill,
+            )[0]
             for i in items
         ]
         return {
-            "phones": pad(phones, 0), "previous": pad(previous, 0), "pointers": pad(places, 0), "codes": pad(spoken, IGNORE),
-            "moves": pad(moves, IGNORE), "reference": torch.from_numpy(np.stack(references)), "ids": [corpus.ids[i] for i in items],
+            "phones": pad(phones, 0),
+            "previous": pad(previous, 0),
+            "pointers": pad(places, 0),
+            "codes": pad(spoken, IGNORE),
+            "moves": pad(moves, IGNORE),
+            "reference": torch.from_numpy(np.stack(references)),
+            "ids": [corpus.ids[i] for i in items],
         }
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
@@ -78,7 +92,9 @@ class AutoregressiveObjective:
         previous = batch["previous"]
         hit = torch.rand(previous.shape, generator=generator).to(previous.device) < self.training.corruption
         noise = torch.randint(0, self.config.codes, previous.shape, generator=generator).to(previous.device)
-        code, move = self._nats({**batch, "previous": torch.where(hit & (previous != self.config.codes), noise, previous)})
+        code, move = self._nats(
+            {**batch, "previous": torch.where(hit & (previous != self.config.codes), noise, previous)}
+        )
         return {"code": code, "move": self.training.move_weight * move}
 
     def _nats(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -102,7 +118,10 @@ class AutoregressiveObjective:
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
         return {
-            "audio": self.config.audio.digest, "symbols": symbols.DIGEST, "data": self.corpus.folder.name, "codebook": self.codes.codebook,
+            "audio": self.config.audio.digest,
+            "symbols": symbols.DIGEST,
+            "data": self.corpus.folder.name,
+            "codebook": self.codes.codebook,
             "stride": self.codes.stride,
         }
 

@@ -27,11 +27,15 @@ class EncodecAdapter:
 
     def __init__(self, bandwidth: float = 6.0, repository: str | None = None, device: str = "cpu") -> None:
         if bandwidth not in self.BANDWIDTHS:
-            raise ConfigError(f"bandwidth must be one of {', '.join(map(str, self.BANDWIDTHS))} kbit/s, not {bandwidth}")
+            raise ConfigError(
+                f"bandwidth must be one of {', '.join(map(str, self.BANDWIDTHS))} kbit/s, not {bandwidth}"
+            )
         try:
             encodec: Any = importlib.import_module("encodec")
         except ImportError:
-            raise ConfigError("encodec is not installed; run `uv sync --extra encodec` (non-commercial licence)") from None
+            raise ConfigError(
+                "encodec is not installed; run `uv sync --extra encodec` (non-commercial licence)"
+            ) from None
         folder = None if repository is None else Path(repository)
         self.model = encodec.EncodecModel.encodec_model_24khz(repository=folder).to(device).eval()
         self.model.set_target_bandwidth(bandwidth)

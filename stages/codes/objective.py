@@ -62,8 +62,10 @@ class CodesObjective:
             phones.append(label)
             refs.append(crop(corpus.mel[corpus.frames_of(r)], REFERENCE_FRAMES, rng, self.fill)[0])
         return {
-            "mel": torch.from_numpy(np.stack(mels)), "reference": torch.from_numpy(np.stack(refs)),
-            "phones": torch.from_numpy(np.stack(phones)), "ids": [corpus.ids[i] for i in items],
+            "mel": torch.from_numpy(np.stack(mels)),
+            "reference": torch.from_numpy(np.stack(refs)),
+            "phones": torch.from_numpy(np.stack(phones)),
+            "ids": [corpus.ids[i] for i in items],
         }
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
@@ -72,8 +74,10 @@ class CodesObjective:
         out = self.model.decode(quantized, batch["reference"])
         phone = F.cross_entropy(self.model.phone_logits(quantized).flatten(0, 1), batch["phones"].flatten())
         return {
-            "mel_l1": (out - batch["mel"]).abs().mean(), "mel_l2": (out - batch["mel"]).square().mean(),
-            "phone": self.training.phone_weight * phone, "_used": torch.tensor(float(codes.unique().numel())),
+            "mel_l1": (out - batch["mel"]).abs().mean(),
+            "mel_l2": (out - batch["mel"]).square().mean(),
+            "phone": self.training.phone_weight * phone,
+            "_used": torch.tensor(float(codes.unique().numel())),
         }
 
     def validate(self) -> dict[str, float]:
@@ -81,7 +85,9 @@ class CodesObjective:
         l1, right, total, counts = 0.0, 0, 0, torch.zeros(self.model.quantizer.size)
         device = next(self.model.parameters()).device
         for step in range(8):
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 32).items()}
+            batch = {
+                k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 32).items()
+            }
             quantized, codes = self.model.quantizer(self.model.latents(batch["mel"]))
             l1 += float((self.model.decode(quantized, batch["reference"]) - batch["mel"]).abs().mean()) / 8
             right += int((self.model.phone_logits(quantized).argmax(-1) == batch["phones"]).sum())
@@ -89,11 +95,21 @@ class CodesObjective:
             counts += torch.bincount(codes.flatten().cpu(), minlength=len(counts))
         share = counts / counts.sum()
         perplexity = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
-        return {"mel_l1": l1, "phone_accuracy": right / total, "codes_used": float((counts > 0).float().mean()), "perplexity": perplexity}
+        return {
+            "mel_l1": l1,
+            "phone_accuracy": right / total,
+            "codes_used": float((counts > 0).float().mean()),
+            "perplexity": perplexity,
+        }
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
-        return {"audio": self.config.audio.digest, "symbols": symbols.DIGEST, "data": self.corpus.folder.name, "codes": self.model.quantizer.size}
+        return {
+            "audio": self.config.audio.digest,
+            "symbols": symbols.DIGEST,
+            "data": self.corpus.folder.name,
+            "codes": self.model.quantizer.size,
+        }
 
     def adversary(self) -> None:
         """None: nothing adversarial here."""

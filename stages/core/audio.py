@@ -125,6 +125,11 @@ def write_audio(path: str | Path, samples: np.ndarray, sample_rate: int) -> None
     import soundfile
 
     try:
-        soundfile.write(str(path), np.clip(samples, -1.0, 1.0), sample_rate, subtype=None if str(path).endswith(".ogg") else "PCM_16")
+        soundfile.write(
+            str(path),
+            np.clip(samples, -1.0, 1.0),
+            sample_rate,
+            subtype=None if str(path).endswith(".ogg") else "PCM_16",
+        )
     except (OSError, soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise AudioError(f"{path}: cannot be written ({error})") from None

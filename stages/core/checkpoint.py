@@ -46,7 +46,9 @@ def locate(path: str | Path) -> Path:
     return path if path.is_absolute() or path.exists() else ROOT / path
 
 
-def write(folder: str | Path, tensors: dict[str, torch.Tensor], config: Any, meta: dict[str, Any], half: bool = False) -> None:
+def write(
+    folder: str | Path, tensors: dict[str, torch.Tensor], config: Any, meta: dict[str, Any], half: bool = False
+) -> None:
     """Writes a checkpoint so that a crash or a full disk at any moment leaves the previous one whole.
 
     Args:
@@ -60,7 +62,10 @@ def write(folder: str | Path, tensors: dict[str, torch.Tensor], config: Any, met
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     kind = torch.float16 if half else torch.float32
-    stored = {k: (v.detach().to(kind) if v.is_floating_point() else v.detach()).cpu().contiguous().clone() for k, v in tensors.items()}
+    stored = {
+        k: (v.detach().to(kind) if v.is_floating_point() else v.detach()).cpu().contiguous().clone()
+        for k, v in tensors.items()
+    }
     save_file(stored, partial / WEIGHTS)
     (partial / CONFIG).write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
     (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -93,7 +98,9 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{folder}: no checkpoint there (no {META}); train it or name another with --set stage.checkpoint=…") from None
+        raise CheckpointError(
+            f"{folder}: no checkpoint there (no {META}); train it or name another with --set stage.checkpoint=…"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder / META}: cannot be read ({error}); restore the checkpoint") from None
     if not isinstance(meta, dict):
@@ -113,7 +120,9 @@ def read(folder: str | Path, stage: str = "") -> Checkpoint:
     folder = locate(folder)
     meta = read_meta(folder)
     if stage and meta.get("stage") != stage:
-        raise CheckpointError(f"{folder}: is a checkpoint of {meta.get('stage')!r}, not of {stage!r}; name one of {stage!r}")
+        raise CheckpointError(
+            f"{folder}: is a checkpoint of {meta.get('stage')!r}, not of {stage!r}; name one of {stage!r}"
+        )
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError, ValueError) as error:
@@ -133,7 +142,9 @@ def load_strict(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         model.load_state_dict(checkpoint.tensors, strict=True)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{checkpoint.folder}: weights do not fit its {CONFIG} ({first}); restore the checkpoint") from None
+        raise CheckpointError(
+            f"{checkpoint.folder}: weights do not fit its {CONFIG} ({first}); restore the checkpoint"
+        ) from None
 
 
 def checkpoint_digest(folder: str | Path) -> str:

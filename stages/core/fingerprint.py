@@ -24,9 +24,18 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def item_key(*, stage: str, version: int, config: Any, checkpoint: str, inputs: list[str], seed: int, dtype: str) -> str:
+def item_key(
+    *, stage: str, version: int, config: Any, checkpoint: str, inputs: list[str], seed: int, dtype: str
+) -> str:
     """The key of one item of one stage: everything that can change its bytes, and nothing else."""
     return digest(
-        {"stage": stage, "version": version, "config": config, "checkpoint": checkpoint, "inputs": inputs,
-         "seed": seed, "dtype": dtype}
+        {
+            "stage": stage,
+            "version": version,
+            "config": config,
+            "checkpoint": checkpoint,
+            "inputs": inputs,
+            "seed": seed,
+            "dtype": dtype,
+        }
     )

@@ -156,7 +156,7 @@ class Pipeline:
 
     def document(self, text: str, voice: Voice, seed: int) -> Document:
         """Splits a text into paragraphs (at blank lines) and sentences, and computes every key."""
-        split = self._split or _splitter()
+        split = self._split or splitter()
         paragraphs = [split(paragraph) for paragraph in re.split(r"\n[ \t\r]*\n", text.replace("\r\n", "\n"))]
         units = tuple(
             tuple(self.unit(s, voice.digest, seed) for s in sentences if s.strip()) for sentences in paragraphs
@@ -168,7 +168,7 @@ class Pipeline:
         known: dict[type, str] = {str: digest(text), Voice: voice}
         steps: list[Step] = []
         for node in self.route.nodes:
-            step = _step(node, [known[kind] for kind in node.spec.needs], seed)
+            step = make_step(node, [known[kind] for kind in node.spec.needs], seed)
             known[node.spec.gives] = step.keys[0] if not node.spec.fans_out else digest(list(step.keys))
             steps.append(step)
         return Unit(text, voice, tuple(steps))
@@ -408,7 +408,7 @@ def _value(source: int, kind: type, unit: Unit, store: ArtifactStore) -> Any:
     return Candidates(tuple(i for i in items if i is not None)) if all(i is not None for i in items) else None
 
 
-def _step(node: Node, inputs: list[str], seed: int) -> Step:
+def make_step(node: Node, inputs: list[str], seed: int) -> Step:
     """Keys and seeds of one stage for one sentence, whose content is what the keys of its inputs say."""
     spec, content = node.spec, digest(inputs)
     count = node.config.candidates if spec.fans_out else 1
@@ -534,7 +534,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _splitter() -> Callable[[str], list[str]]:
+def splitter() -> Callable[[str], list[str]]:
     module, _, name = SPLITTER.partition(":")
     return getattr(importlib.import_module(module), name)
 

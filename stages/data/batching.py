@@ -29,7 +29,9 @@ def held_out(ids: list[str]) -> np.ndarray:
         ConfigError: fewer than two utterances.
     """
     if len(ids) < 2:
-        raise ConfigError(f"the corpus holds {len(ids)} utterances; training needs at least two, one to train and one to check")
+        raise ConfigError(
+            f"the corpus holds {len(ids)} utterances; training needs at least two, one to train and one to check"
+        )
     held = np.array([is_validation(i) for i in ids])
     if held.all() or not held.any():
         held = np.arange(len(ids)) == len(ids) - 1
@@ -80,7 +82,9 @@ class Crops:
         weights: (U,) further weight of each utterance.
     """
 
-    def __init__(self, starts: np.ndarray, speaker_of: np.ndarray, rows: np.ndarray, weights: np.ndarray, seed: int) -> None:
+    def __init__(
+        self, starts: np.ndarray, speaker_of: np.ndarray, rows: np.ndarray, weights: np.ndarray, seed: int
+    ) -> None:
         self.starts, self.speaker_of, self.rows, self.seed = starts, speaker_of, rows, seed
         mass = np.diff(starts)[rows] * weights[rows]
         self.probability = mass / mass.sum()

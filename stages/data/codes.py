@@ -54,7 +54,9 @@ def read_codes(folder: str, corpus: Corpus) -> Codes:
     found = checkpoint.read(folder, "codes")
     config = checkpoint.model_config(found, CodesModelConfig)
     if config.audio.digest != corpus.spec.digest:
-        raise checkpoint.CheckpointError(f"{folder}: its AudioSpec is not the corpus's; train the tokenizer on this corpus")
+        raise checkpoint.CheckpointError(
+            f"{folder}: its AudioSpec is not the corpus's; train the tokenizer on this corpus"
+        )
     codebook = codebook_of(folder)
     path = corpus.folder / f"codes-{codebook[:16]}.npy"
     if not path.exists():
@@ -62,7 +64,13 @@ def read_codes(folder: str, corpus: Corpus) -> Codes:
         np.save(partial, _encode(found, config, corpus))
         os.replace(partial, path)
     count = -(-corpus.lengths // config.stride)
-    return Codes(np.load(path, allow_pickle=False), np.concatenate(([0], np.cumsum(count))), config.stride, int(np.prod(config.levels)), codebook)
+    return Codes(
+        np.load(path, allow_pickle=False),
+        np.concatenate(([0], np.cumsum(count))),
+        config.stride,
+        int(np.prod(config.levels)),
+        codebook,
+    )
 
 
 def _encode(found: checkpoint.Checkpoint, config: object, corpus: Corpus) -> np.ndarray:
@@ -74,5 +82,8 @@ def _encode(found: checkpoint.Checkpoint, config: object, corpus: Corpus) -> np.
     checkpoint.load_strict(model, found)
     model.eval()
     with torch.inference_mode():
-        parts = [model.encode(torch.from_numpy(corpus.mel[corpus.frames_of(i)].astype(np.float32))[None])[0].numpy() for i in range(len(corpus))]
+        parts = [
+            model.encode(torch.from_numpy(corpus.mel[corpus.frames_of(i)].astype(np.float32))[None])[0].numpy()
+            for i in range(len(corpus))
+        ]
     return np.concatenate(parts)

@@ -69,7 +69,14 @@ def steady_pitch(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
     window = 1024 * spec.sample_rate // 16000
     padded = np.pad(samples, (0, frames * spec.hop - len(samples) + window))
     shifted = np.pad(padded, (spec.hop // 2, 0))  # yin centres frame t on t * hop; the mel on t * hop + hop / 2
-    f0 = librosa.yin(shifted[spec.hop :], fmin=PITCH_RANGE[0], fmax=PITCH_RANGE[1], sr=spec.sample_rate, frame_length=window, hop_length=spec.hop)[:frames]
+    f0 = librosa.yin(
+        shifted[spec.hop :],
+        fmin=PITCH_RANGE[0],
+        fmax=PITCH_RANGE[1],
+        sr=spec.sample_rate,
+        frame_length=window,
+        hop_length=spec.hop,
+    )[:frames]
     level = np.sqrt(np.mean(padded[: frames * spec.hop].reshape(frames, spec.hop) ** 2, axis=1))
     change = np.abs(np.diff(np.log(f0), prepend=np.log(f0[0])))
     steady = np.minimum(change, np.roll(change, -1)) < 0.06
@@ -88,7 +95,9 @@ def _features(item: Utterance, spec: AudioSpec) -> tuple[np.ndarray, np.ndarray,
     return mel, (samples * 32767).astype(np.int16), steady_pitch(samples, spec)
 
 
-def build_features(manifest: str | Path, spec: AudioSpec, workers: int = 2, progress: Callable[[int, int], None] | None = None) -> Path:
+def build_features(
+    manifest: str | Path, spec: AudioSpec, workers: int = 2, progress: Callable[[int, int], None] | None = None
+) -> Path:
     """Computes the features of a manifest beside it, or finds them done; returns their folder."""
     manifest = Path(manifest)
     key = digest([VERSION, file_digest(manifest), to_plain(spec), symbols.DIGEST])
@@ -100,7 +109,12 @@ def build_features(manifest: str | Path, spec: AudioSpec, workers: int = 2, prog
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     starts, done = [0], 0
-    with ThreadPoolExecutor(workers) as pool, open(partial / "mel.f16", "wb") as mels, open(partial / "audio.i16", "wb") as audios, open(partial / "pitch.f16", "wb") as pitches:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        open(partial / "mel.f16", "wb") as mels,
+        open(partial / "audio.i16", "wb") as audios,
+        open(partial / "pitch.f16", "wb") as pitches,
+    ):
         for block in range(0, len(rows), 256):
             for mel, audio, pitch in pool.map(lambda r: _features(r, spec), rows[block : block + 256]):
                 mels.write(mel.tobytes())
@@ -119,7 +133,13 @@ def build_features(manifest: str | Path, spec: AudioSpec, workers: int = 2, prog
         phone_end=np.array([end for r in rows for _, end in r.phones], dtype=np.float32),
         speaker_of=np.array([speakers.index(r.speaker) for r in rows]),
     )
-    names = {"ids": [r.id for r in rows], "texts": [r.text for r in rows], "speakers": speakers, "spec": to_plain(spec), "digest": key}
+    names = {
+        "ids": [r.id for r in rows],
+        "texts": [r.text for r in rows],
+        "speakers": speakers,
+        "spec": to_plain(spec),
+        "digest": key,
+    }
     (partial / "index.json").write_text(json.dumps(names), encoding="utf-8")
     os.rename(partial, folder)
     return folder
@@ -134,7 +154,11 @@ def load_features(folder: str | Path) -> Corpus:
         arrays = {k: index[k] for k in index.files}
     frames = int(arrays["frame_start"][-1])
     return Corpus(
-        folder=folder, ids=names["ids"], texts=names["texts"], speakers=names["speakers"], spec=spec,
+        folder=folder,
+        ids=names["ids"],
+        texts=names["texts"],
+        speakers=names["speakers"],
+        spec=spec,
         mel=np.memmap(folder / "mel.f16", np.float16, "r", shape=(frames, spec.n_mels)),
         audio=np.memmap(folder / "audio.i16", np.int16, "r", shape=(frames * spec.hop,)),
         pitch=np.memmap(folder / "pitch.f16", np.float16, "r", shape=(frames,)),

@@ -33,9 +33,15 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         try:
             row = json.loads(line)
             phones = tuple((str(p), float(end)) for p, end in row["phones"])
-            out.append(Utterance(row["id"], path.parent / row["audio"], row["text"], row["speaker"], float(row["duration"]), phones))
+            out.append(
+                Utterance(
+                    row["id"], path.parent / row["audio"], row["text"], row["speaker"], float(row["duration"]), phones
+                )
+            )
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}:{number}: not a manifest row ({type(error).__name__}: {error}); prepare the corpus again") from None
+            raise ConfigError(
+                f"{path}:{number}: not a manifest row ({type(error).__name__}: {error}); prepare the corpus again"
+            ) from None
     if not out:
         raise ConfigError(f"{path}: holds no rows; prepare the corpus again")
     return out

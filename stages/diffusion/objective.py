@@ -40,7 +40,9 @@ class DiffusionObjective:
 
     stage = "diffusion"
 
-    def __init__(self, config: DiffusionModelConfig, training: DiffusionTrainingConfig, corpus: Corpus, seed: int) -> None:
+    def __init__(
+        self, config: DiffusionModelConfig, training: DiffusionTrainingConfig, corpus: Corpus, seed: int
+    ) -> None:
         self.config, self.training, self.corpus = config, training, corpus
         self.codes = read_codes(training.codes, corpus)
         tokenizer = checkpoint.read(training.codes, "codes")
@@ -73,8 +75,10 @@ class DiffusionObjective:
             mels.append(np.pad(mel, ((0, frames - len(mel)), (0, 0)), mode="edge"))
             refs.append(crop(corpus.mel[corpus.frames_of(r)], REFERENCE_FRAMES, rng, self.fill)[0])
         return {
-            "mel": torch.from_numpy(np.stack(mels)), "codes": torch.from_numpy(np.stack(codes)),
-            "reference": torch.from_numpy(np.stack(refs)), "ids": [corpus.ids[i] for i in items],
+            "mel": torch.from_numpy(np.stack(mels)),
+            "codes": torch.from_numpy(np.stack(codes)),
+            "reference": torch.from_numpy(np.stack(refs)),
+            "ids": [corpus.ids[i] for i in items],
         }
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
@@ -97,7 +101,9 @@ class DiffusionObjective:
         device = next(self.model.parameters()).device
         l1, prior = [], []
         for step in range(4):
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()}
+            batch = {
+                k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()
+            }
             voice = self.model.voice(batch["reference"])
             condition = self.model.condition(batch["codes"], voice)
             noise = torch.randn(batch["mel"].shape, generator=torch.Generator().manual_seed(step)).to(device) * 0.6

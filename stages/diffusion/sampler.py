@@ -38,7 +38,9 @@ def unipc(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
     """diffusers' UniPC multistep solver (Zhao et al. 2023) on flow sigmas; `steps` evaluations."""
     from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0, solver_order=2)
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0, solver_order=2
+    )
     scheduler.set_timesteps(steps)
     x = noise
     for i, timestep in enumerate(scheduler.timesteps):
@@ -49,7 +51,9 @@ def unipc(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
 SAMPLERS: dict[str, Callable[[Velocity, Tensor, int], Tensor]] = {"euler": euler, "midpoint": midpoint, "unipc": unipc}
 
 
-def guided(network: Callable[..., Tensor], guidance: float, condition: Tensor, voice: Tensor, nothing: Tensor) -> Velocity:
+def guided(
+    network: Callable[..., Tensor], guidance: float, condition: Tensor, voice: Tensor, nothing: Tensor
+) -> Velocity:
     """The velocity under classifier-free guidance (Ho & Salimans 2022): both branches in one batched call.
 
     Args:

@@ -28,7 +28,9 @@ class DiffusionStage:
     def load(cls, config: DiffusionConfig, device: str) -> DiffusionStage:
         """Reads the checkpoint. Raises CheckpointError when it does not fit, ConfigError for an unknown sampler."""
         if config.sampler not in SAMPLERS:
-            raise ConfigError(f"diffusion.sampler: unknown sampler {config.sampler!r}{near_miss(config.sampler, SAMPLERS)}")
+            raise ConfigError(
+                f"diffusion.sampler: unknown sampler {config.sampler!r}{near_miss(config.sampler, SAMPLERS)}"
+            )
         found = checkpoint.read(config.checkpoint, SPEC.name)
         network = DiffusionNetwork(checkpoint.model_config(found, DiffusionModelConfig))
         checkpoint.load_strict(network, found)

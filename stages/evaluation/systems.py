@@ -23,7 +23,7 @@ from stages.core.artifacts import ArtifactStore
 from stages.core.audio import AudioSpec, mel_spectrogram, read_audio
 from stages.core.config import ConfigError, build, near_miss, read_yaml
 from stages.core.fingerprint import digest
-from stages.core.pipeline import Document, Pipeline, Step, Unit, _step, resident, run_stage_on_items
+from stages.core.pipeline import Document, Pipeline, Step, Unit, make_step, resident, run_stage_on_items
 from stages.core.route import Node, Route
 from stages.core.seeding import item_seed
 from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice
@@ -274,12 +274,12 @@ def references(route: Route, texts: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: the route has no text stage.
     """
-    from stages.core.pipeline import _splitter
+    from stages.core.pipeline import splitter
     from stages.core.stage import NothingToSay
 
     node = _node_of(route, Phonemes)
     stage, lock, _ = resident(node, route.device)
-    split = _splitter()
+    split = splitter()
 
     def spoken(sentence: str) -> str:
         try:
@@ -321,9 +321,13 @@ class Tokenizer:
         """codes (N,) -> mel (N * stride, M) in the bench's voice."""
         import torch
 
+        from stages.nn.conditioning import reference_windows
+
         with torch.inference_mode():
             values = self.model.quantizer.decode(torch.from_numpy(codes.codes)[None])
-            mel = self.model.decode(values, torch.from_numpy(self.reference)[None])[0]
+            windows = reference_windows(torch.from_numpy(self.reference), self.spec.silence)
+            voice = self.model.voice(windows).mean(0, keepdim=True)  # as the diffusion stage hears it
+            mel = self.model.to_mel(self.model.features(values, voice))[0]
         return Mel(np.ascontiguousarray(mel.numpy()), self.spec.digest)
 
 
@@ -432,7 +436,7 @@ def _rekeyed(pipeline: Pipeline, unit: Unit, at: int, chosen: str, seed: int) ->
         elif index == at:
             step = Step((chosen,), (0,))
         else:
-            step = _step(node, [known[kind] for kind in node.spec.needs], seed)
+            step = make_step(node, [known[kind] for kind in node.spec.needs], seed)
         known[node.spec.gives] = step.keys[0] if not node.spec.fans_out else digest(list(step.keys))
         steps.append(step)
     return Unit(unit.text, unit.voice, tuple(steps))

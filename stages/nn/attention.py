@@ -23,7 +23,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class KeyValueCache:
     """Keys and values of every layer for K rows, written in place; `length` positions are valid."""
 
-    def __init__(self, layers: int, rows: int, heads: int, capacity: int, head_dim: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, layers: int, rows: int, heads: int, capacity: int, head_dim: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.keys = torch.zeros(layers, rows, heads, capacity, head_dim, device=device)
         self.values = torch.zeros(layers, rows, heads, capacity, head_dim, device=device)
         self.length = 0
@@ -39,8 +41,8 @@ class KeyValueCache:
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes (rows, heads, S, head_dim) at `length` and returns all valid keys and values of the layer."""
         end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length:end] = keys
-        self.values[layer, :, :, self.length:end] = values
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
@@ -53,7 +55,15 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None, layer: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
         """x (B, S, D); cos, sin (B or 1, 1, S, head_dim / 2); mask (B or 1, 1, S, S_all) bool, True = may look. -> (B, S, D)."""
         b, s, d = x.shape
         q, k, v = self.qkv(x).view(b, s, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)

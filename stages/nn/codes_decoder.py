@@ -12,7 +12,9 @@ from stages.nn.quantizer import FiniteScalarQuantizer
 class CodesDecoder(nn.Module):
     """Codes -> mel. It sees a voice vector, so that codes need not spell out who speaks."""
 
-    def __init__(self, n_mels: int, width: int, depth: int, stride: int, levels: tuple[int, ...], voice_width: int) -> None:
+    def __init__(
+        self, n_mels: int, width: int, depth: int, stride: int, levels: tuple[int, ...], voice_width: int
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.quantizer = FiniteScalarQuantizer(levels)

@@ -15,7 +15,9 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, width: int, expansion: int = 3, kernel: int = 7, dilation: int = 1, condition: int = 0) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(width, width, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=width)
+        self.depthwise = nn.Conv1d(
+            width, width, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=width
+        )
         self.norm = nn.LayerNorm(width, elementwise_affine=condition == 0)
         self.modulation = nn.Linear(condition, 2 * width) if condition else None
         self.expand = nn.Linear(width, expansion * width)
@@ -39,7 +41,15 @@ class ConvNeXtBlock(nn.Module):
 class ConvNeXtStack(nn.Module):
     """`depth` ConvNeXt blocks; dilations cycle through `dilations`."""
 
-    def __init__(self, width: int, depth: int, expansion: int = 3, kernel: int = 7, dilations: tuple[int, ...] = (1,), condition: int = 0) -> None:
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        expansion: int = 3,
+        kernel: int = 7,
+        dilations: tuple[int, ...] = (1,),
+        condition: int = 0,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, expansion, kernel, dilations[i % len(dilations)], condition) for i in range(depth)

@@ -27,5 +27,7 @@ class VoiceMemory:
                     f"voice {voice.name!r} is at {voice.clip.sample_rate} Hz, but the model hears {self.spec.sample_rate} Hz; resample the clip"
                 )
             mel = mel_spectrogram(torch.from_numpy(voice.clip.samples), self.spec).T
-            self.known[voice.digest] = self.encode(reference_windows(mel, self.spec.silence).to(self.device)).mean(0, keepdim=True)
+            self.known[voice.digest] = self.encode(reference_windows(mel, self.spec.silence).to(self.device)).mean(
+                0, keepdim=True
+            )
         return self.known[voice.digest]

@@ -20,7 +20,9 @@ class Block(nn.Module):
         self.project = nn.Linear(expansion * width, width)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+    ) -> Tensor:
         """x (B, S, D) -> (B, S, D); see SelfAttention for the rest."""
         h = self.attention(self.attention_norm(x), cos, sin, mask, cache, layer)
         x = x + F.dropout(h, self.dropout, self.training)
@@ -37,7 +39,9 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, dropout=dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
         """x (B, S, D) -> (B, S, D); advances `cache` by S positions when one is given."""
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, mask, cache, layer)

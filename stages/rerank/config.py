@@ -13,7 +13,9 @@ class RerankConfig:
     """`rerank.*` of `--set`."""
 
     checkpoint: str = "artifacts/starter/rerank"
-    judges: dict[str, float] = field(default_factory=lambda: {"clip": 0.2, "phones": 4.0, "log_prob": 0.5, "faults": 10.0})
+    judges: dict[str, float] = field(
+        default_factory=lambda: {"clip": 0.2, "phones": 4.0, "log_prob": 0.5, "faults": 10.0}
+    )
     """judge -> weight; the candidate with the highest weighted sum of scores is taken"""
 
     def __post_init__(self) -> None:

@@ -42,7 +42,8 @@ def clip(evidence: Evidence) -> list[float]:
 def phones(evidence: Evidence) -> list[float]:
     """Mean log-probability per code of the best monotonic path through the asked phones (Viterbi), nats."""
     return [
-        best_path(evidence.phone_log_probs[k, : len(c.codes.codes)], evidence.phones) for k, c in enumerate(evidence.candidates.items)
+        best_path(evidence.phone_log_probs[k, : len(c.codes.codes)], evidence.phones)
+        for k, c in enumerate(evidence.candidates.items)
     ]
 
 
@@ -57,7 +58,9 @@ def best_path(log_probs: Tensor, phone_ids: Tensor) -> float:
     """
     emission = log_probs[:, phone_ids].double()  # (N, P)
     outside = torch.full((2,), -torch.inf, dtype=emission.dtype, device=emission.device)
-    price = torch.tensor([SKIP, 0.0, 0.0], dtype=emission.dtype, device=emission.device)  # from two back, one back, the same
+    price = torch.tensor(
+        [SKIP, 0.0, 0.0], dtype=emission.dtype, device=emission.device
+    )  # from two back, one back, the same
     score = torch.full_like(emission[0], -torch.inf)
     score[:2] = emission[0, :2]
     for row in emission[1:]:

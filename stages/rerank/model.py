@@ -62,8 +62,16 @@ class RerankTowers(nn.Module):
 
         def make(context: int, vocabulary: int, tokens: bool) -> nn.Module:
             return tower(
-                context_length=context + 1, vocab_size=vocabulary, width=config.width, heads=config.heads, layers=config.layers,
-                output_dim=config.embedding, no_causal_mask=True, use_pad_mask=True, pool_type="first", pad_id=0,
+                context_length=context + 1,
+                vocab_size=vocabulary,
+                width=config.width,
+                heads=config.heads,
+                layers=config.layers,
+                output_dim=config.embedding,
+                no_causal_mask=True,
+                use_pad_mask=True,
+                pool_type="first",
+                pad_id=0,
                 output_tokens=tokens,
             )
 
@@ -75,7 +83,9 @@ class RerankTowers(nn.Module):
 
     def embed_text(self, phones: Tensor) -> Tensor:
         """phones (B, P) ids, 0 = padding -> unit vectors (B, E). Raises ValueError beyond `most_phones`."""
-        return F.normalize(self.text(_with_class(phones, self.config.symbols, self.config.most_phones, "phones")), dim=-1)
+        return F.normalize(
+            self.text(_with_class(phones, self.config.symbols, self.config.most_phones, "phones")), dim=-1
+        )
 
     def hear(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """codes (B, N), -1 = padding -> unit vectors (B, E), phone logits at every code (B, N, symbols). Raises ValueError beyond `most_codes`."""
@@ -95,5 +105,7 @@ class RerankTowers(nn.Module):
 def _with_class(ids: Tensor, class_id: int, most: int, what: str) -> Tensor:
     """The class token before each row of ids (B, S)."""
     if ids.shape[1] > most:
-        raise ValueError(f"{ids.shape[1]} {what} are more than the {most} the towers take; split the text into shorter sentences")
+        raise ValueError(
+            f"{ids.shape[1]} {what} are more than the {most} the towers take; split the text into shorter sentences"
+        )
     return torch.cat((torch.full((ids.shape[0], 1), class_id, device=ids.device), ids), dim=1)

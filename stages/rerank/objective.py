@@ -63,7 +63,9 @@ class RerankObjective:
         self.config, self.training, self.corpus = config, training, corpus
         self.codes = read_codes(training.codes, corpus)
         if self.codes.size != config.codes:
-            raise ValueError(f"{training.codes}: has {self.codes.size} codes, but the towers are set to {config.codes}; set network.codes")
+            raise ValueError(
+                f"{training.codes}: has {self.codes.size} codes, but the towers are set to {config.codes}; set network.codes"
+            )
         self.model = RerankTowers(config)
         self.contrast = ClipLoss()
         held = held_out(corpus.ids)
@@ -85,11 +87,15 @@ class RerankObjective:
         def noisy(c: np.ndarray) -> np.ndarray:
             return np.where(rng.random(len(c)) < self.training.noise, rng.integers(0, self.config.codes, len(c)), c)
 
-        damaged = [noisy(damage(c, o, self.config.codes, rng)) for _ in range(2) for c, o in zip(spoken, other, strict=True)]
+        damaged = [
+            noisy(damage(c, o, self.config.codes, rng)) for _ in range(2) for c, o in zip(spoken, other, strict=True)
+        ]
         return {
-            "phones": pad([corpus.phones[corpus.phones_of(i)] for i in items], 0), "codes": pad([noisy(c) for c in spoken], -1),
+            "phones": pad([corpus.phones[corpus.phones_of(i)] for i in items], 0),
+            "codes": pad([noisy(c) for c in spoken], -1),
             "spoken": pad([frame_phones(corpus, i, self.codes.stride) for i in items], 0),
-            "damaged": pad(damaged, -1), "ids": [corpus.ids[i] for i in items],
+            "damaged": pad(damaged, -1),
+            "ids": [corpus.ids[i] for i in items],
         }
 
     def _similarities(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -106,7 +112,8 @@ class RerankObjective:
         phone = F.cross_entropy(phone_logits.flatten(0, 1), batch["spoken"].flatten(), ignore_index=0)
         damaged = F.cross_entropy(self.model.scale * own, torch.zeros(len(own), dtype=torch.long, device=own.device))
         return {
-            "clip": self.contrast(text, speech, self.model.scale), "damaged": self.training.damaged_weight * damaged,
+            "clip": self.contrast(text, speech, self.model.scale),
+            "damaged": self.training.damaged_weight * damaged,
             "phone": self.training.phone_weight * phone,
         }
 

@@ -42,7 +42,9 @@ class RerankStage:
     def _rank(self, phonemes: Phonemes, candidates: Candidates) -> RankedCodes:
         evidence = gather(self.towers, torch.tensor(symbols.ids(phonemes.symbols), device=self.device), candidates)
         scores = {name: tuple(JUDGES[name](evidence)) for name in self.config.judges}
-        total = [sum(w * scores[name][k] for name, w in self.config.judges.items()) for k in range(len(candidates.items))]
+        total = [
+            sum(w * scores[name][k] for name, w in self.config.judges.items()) for k in range(len(candidates.items))
+        ]
         chosen = max(range(len(total)), key=total.__getitem__)
         best = candidates.items[chosen]
         return RankedCodes(best.codes, chosen, {**scores, "total": tuple(total)}, best.faults)

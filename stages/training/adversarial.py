@@ -24,8 +24,10 @@ class AdversarialLoss(nn.Module):
         """One step of the discriminators; returns their loss: real to 1, fake to 0."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.stack(
-            [(1 - r).square().mean() + f.square().mean()
-             for (r, _), (f, _) in zip(self.discriminators(real), self.discriminators(fake.detach()), strict=True)]
+            [
+                (1 - r).square().mean() + f.square().mean()
+                for (r, _), (f, _) in zip(self.discriminators(real), self.discriminators(fake.detach()), strict=True)
+            ]
         ).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(self.discriminators.parameters(), 10.0)
@@ -40,8 +42,10 @@ class AdversarialLoss(nn.Module):
         judged = self.discriminators(fake)
         adversarial = torch.stack([(1 - scores).square().mean() for scores, _ in judged]).mean()
         matching = torch.stack(
-            [torch.stack([(a - b).abs().mean() for a, b in zip(fm, rm, strict=True)]).mean()
-             for (_, fm), (_, rm) in zip(judged, truth, strict=True)]
+            [
+                torch.stack([(a - b).abs().mean() for a, b in zip(fm, rm, strict=True)]).mean()
+                for (_, fm), (_, rm) in zip(judged, truth, strict=True)
+            ]
         ).mean()
         self.discriminators.requires_grad_(True)
         return adversarial, matching

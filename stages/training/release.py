@@ -1,7 +1,8 @@
 """Releases finished runs: `python -m stages.training.release configs/train/starter` fills artifacts/starter/<model>.
 
-Weights are stored as float16, paths of the training machine are left out, and the tokenizer keeps the identity that the models
-trained on its codes know it by. The hashes of the corpus's texts go along, so that an evaluation can prove it is unseen.
+Weights are stored as float16, paths of the training machine are left out, and the tokenizer keeps the identity that
+the models trained on its codes know it by. The hashes of the corpus's texts go along, so that an evaluation can prove
+that it is unseen.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def collect(configs: str | Path, unfinished: bool = False) -> list[Release]:
     releases = [_ready(read_run(file), unfinished) for file in files]
     codebooks = {r.codebook: r.run.folder for r in releases if r.codebook is not None}
     if len(codebooks) > 1:
-        raise CheckpointError(f"{' and '.join(codebooks.values())} belong to different tokenizers; train the dependents again")
+        raise CheckpointError(
+            f"{' and '.join(codebooks.values())} belong to different tokenizers; train the dependents again"
+        )
     return releases
 
 
@@ -58,7 +61,9 @@ def _ready(run: TrainingRun, unfinished: bool) -> Release:
     found = checkpoint.read(Path(run.folder) / "checkpoint", run.model)
     step = int(found.meta.get("step", 0))
     if step < run.trainer.steps and not unfinished:
-        raise ConfigError(f"{run.folder}: is at step {step} of {run.trainer.steps}; train it to its end, or add --unfinished")
+        raise ConfigError(
+            f"{run.folder}: is at step {step} of {run.trainer.steps}; train it to its end, or add --unfinished"
+        )
     codebook = None
     if run.model == "codes":
         codebook = checkpoint.checkpoint_digest(found.folder)
@@ -83,7 +88,7 @@ def released_meta(release: Release) -> dict[str, Any]:
 
 
 def different_codes(release: Release) -> float:
-    """Share of codes of a sample of the corpus that float16 weights encode differently. Raises ConfigError without a corpus."""
+    """Share of codes of a sample of the corpus that float16 weights encode differently. Raises ConfigError."""
     import numpy as np
     import torch
 
@@ -95,7 +100,9 @@ def different_codes(release: Release) -> float:
     models = []
     for kind in (torch.float32, torch.float16):
         model = SpeechTokenizer(config)
-        model.load_state_dict({k: v.to(kind).float() if v.is_floating_point() else v for k, v in release.found.tensors.items()})
+        model.load_state_dict(
+            {k: v.to(kind).float() if v.is_floating_point() else v for k, v in release.found.tensors.items()}
+        )
         models.append(model.eval())
     wrong = total = 0
     with torch.inference_mode():
@@ -108,7 +115,7 @@ def different_codes(release: Release) -> float:
 
 
 def write(releases: list[Release], out: str | Path, full: tuple[str, ...] = ()) -> dict[str, Path]:
-    """Writes every release to `out`/<model>, float16 but for the models in `full`, and the corpus's text hashes beside them.
+    """Writes every release to `out`/<model>, float16 but for those in `full`, and the corpus's text hashes beside them.
 
     Raises:
         CheckpointError: rounding would change more than MOST_DIFFERENT of the tokenizer's codes.
@@ -120,8 +127,8 @@ def write(releases: list[Release], out: str | Path, full: tuple[str, ...] = ()) 
             print(f"codes: float16 changes {share:.3%} of the codes")
             if share > MOST_DIFFERENT:
                 raise CheckpointError(
-                    f"{release.found.folder}: float16 changes {share:.2%} of its codes, more than {MOST_DIFFERENT:.1%}; "
-                    "release it with --full codes"
+                    f"{release.found.folder}: float16 changes {share:.2%} of its codes, "
+                    f"more than {MOST_DIFFERENT:.1%}; release it with --full codes"
                 )
     for release in releases:
         name = release.run.model

@@ -19,17 +19,31 @@ from stages.core.config import ConfigError, build, near_miss, read_with_base, me
 from stages.training.trainer import Trainer, TrainerConfig, TrainingError
 
 OBJECTIVES = {
-    "codes": ("stages.codes.objective:CodesObjective", "stages.codes.model:CodesModelConfig", "stages.codes.objective:CodesTrainingConfig"),
+    "codes": (
+        "stages.codes.objective:CodesObjective",
+        "stages.codes.model:CodesModelConfig",
+        "stages.codes.objective:CodesTrainingConfig",
+    ),
     "autoregressive": (
-        "stages.autoregressive.objective:AutoregressiveObjective", "stages.autoregressive.model:AutoregressiveModelConfig",
+        "stages.autoregressive.objective:AutoregressiveObjective",
+        "stages.autoregressive.model:AutoregressiveModelConfig",
         "stages.autoregressive.objective:AutoregressiveTrainingConfig",
     ),
-    "rerank": ("stages.rerank.objective:RerankObjective", "stages.rerank.model:RerankModelConfig", "stages.rerank.objective:RerankTrainingConfig"),
+    "rerank": (
+        "stages.rerank.objective:RerankObjective",
+        "stages.rerank.model:RerankModelConfig",
+        "stages.rerank.objective:RerankTrainingConfig",
+    ),
     "diffusion": (
-        "stages.diffusion.objective:DiffusionObjective", "stages.diffusion.model:DiffusionModelConfig",
+        "stages.diffusion.objective:DiffusionObjective",
+        "stages.diffusion.model:DiffusionModelConfig",
         "stages.diffusion.objective:DiffusionTrainingConfig",
     ),
-    "vocoder": ("stages.vocoder.objective:VocoderObjective", "stages.vocoder.model:VocoderModelConfig", "stages.vocoder.objective:VocoderTrainingConfig"),
+    "vocoder": (
+        "stages.vocoder.objective:VocoderObjective",
+        "stages.vocoder.model:VocoderModelConfig",
+        "stages.vocoder.objective:VocoderTrainingConfig",
+    ),
 }
 
 
@@ -74,8 +88,10 @@ def make_trainer(run: TrainingRun, progress: Any = None) -> Trainer:
         network["audio"] = run.audio
     torch.manual_seed(run.trainer.seed)  # initial weights; everything later draws from the step's own generator
     objective = objective_class(
-        build(network_class, network, f"{run.model}.network"), build(training_class, run.objective, f"{run.model}.objective"),
-        corpus, run.trainer.seed,
+        build(network_class, network, f"{run.model}.network"),
+        build(training_class, run.objective, f"{run.model}.objective"),
+        corpus,
+        run.trainer.seed,
     )
     return Trainer(objective, run.trainer, run.folder, run)
 

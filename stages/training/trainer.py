@@ -81,7 +81,11 @@ class Trainer:
     # --- the loop -------------------------------------------------------------------------------------------------------
 
     def run(
-        self, minutes: float = math.inf, stop_at: int | None = None, progress: Any = None, stopped: Callable[[], bool] = lambda: False
+        self,
+        minutes: float = math.inf,
+        stop_at: int | None = None,
+        progress: Any = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> dict[str, float]:
         """Trains until `steps`, `stop_at`, the time box or `stopped` ends it; saves; returns the last validation.
 
@@ -127,7 +131,9 @@ class Trainer:
             total = torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum()
             if not torch.isfinite(total):
                 terms = ", ".join(f"{k}={float(v):.4g}" for k, v in losses.items())
-                raise TrainingError(f"step {self.step}: the loss is not finite ({terms}); items: {batch.get('ids', 'unnamed')}")
+                raise TrainingError(
+                    f"step {self.step}: the loss is not finite ({terms}); items: {batch.get('ids', 'unnamed')}"
+                )
             (total / config.accumulate).backward()
             for name, value in losses.items():
                 values[name] = values.get(name, 0.0) + float(value.detach()) / config.accumulate
@@ -153,7 +159,12 @@ class Trainer:
         return {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
     def _log(self, kind: str, values: dict[str, float], began: float) -> None:
-        row = {"kind": kind, "step": self.step, "seconds": round(time.monotonic() - began, 1), **{k: round(v, 5) for k, v in values.items()}}
+        row = {
+            "kind": kind,
+            "step": self.step,
+            "seconds": round(time.monotonic() - began, 1),
+            **{k: round(v, 5) for k, v in values.items()},
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -167,11 +178,17 @@ class Trainer:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(self._state(), partial / "state.safetensors")
-        (partial / "state.json").write_text(json.dumps({"step": self.step, "updates": self.average.updates, "experiment": self._identity()}))
+        (partial / "state.json").write_text(
+            json.dumps({"step": self.step, "updates": self.average.updates, "experiment": self._identity()})
+        )
         checkpoint.replace_folder(partial, resume)
         meta = {
-            **self.objective.meta(), "stage": self.objective.stage, "step": self.step, "metrics": metrics or {},
-            "experiment": self.experiment, "licence": "MIT",
+            **self.objective.meta(),
+            "stage": self.objective.stage,
+            "step": self.step,
+            "metrics": metrics or {},
+            "experiment": self.experiment,
+            "licence": "MIT",
         }
         checkpoint.write(self.folder / "checkpoint", self.average.average, self.objective.config, meta)
 
@@ -199,7 +216,9 @@ class Trainer:
             return
         meta = json.loads((resume / "state.json").read_text(encoding="utf-8"))
         if meta["experiment"] != self._identity():
-            raise ConfigError(f"{resume}: was trained with another config; name another folder with --set folder=…, or delete this one")
+            raise ConfigError(
+                f"{resume}: was trained with another config; name another folder with --set folder=…, or delete this one"
+            )
         state = load_file(resume / "state.safetensors", device=str(self.device))
         part = lambda prefix: {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}  # noqa: E731
         self.objective.model.load_state_dict(part("model"))
@@ -215,7 +234,11 @@ class Trainer:
 
 def flatten_optimizer(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's moments as named tensors (safetensors holds no nested objects)."""
-    return {f"{prefix}.{i}.{k}": torch.as_tensor(v) for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+    return {
+        f"{prefix}.{i}.{k}": torch.as_tensor(v)
+        for i, s in optimizer.state_dict()["state"].items()
+        for k, v in s.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

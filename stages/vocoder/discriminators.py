@@ -49,8 +49,13 @@ class PeriodDiscriminator(nn.Module):
         super().__init__()
         self.period = period
         widths = [1, width, 4 * width, 16 * width, 32 * width]
-        layers: list[nn.Module] = [weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(widths, widths[1:], strict=False)]
-        layers += [weight_norm(nn.Conv2d(widths[-1], widths[-1], (5, 1), 1, (2, 0))), weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), 1, (1, 0)))]
+        layers: list[nn.Module] = [
+            weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(widths, widths[1:], strict=False)
+        ]
+        layers += [
+            weight_norm(nn.Conv2d(widths[-1], widths[-1], (5, 1), 1, (2, 0))),
+            weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), 1, (1, 0))),
+        ]
         self.stack = _Stack(layers)
 
     def forward(self, audio: Tensor) -> Judgement:
@@ -69,9 +74,15 @@ class ScaleDiscriminator(nn.Module):
         norm = spectral_norm if spectral else weight_norm
         w = width
         self.stack = _Stack(
-            [norm(nn.Conv1d(1, w, 15, 1, 7)), norm(nn.Conv1d(w, w, 41, 2, 20, groups=4)), norm(nn.Conv1d(w, 2 * w, 41, 2, 20, groups=16)),
-             norm(nn.Conv1d(2 * w, 4 * w, 41, 4, 20, groups=16)), norm(nn.Conv1d(4 * w, 8 * w, 41, 4, 20, groups=16)),
-             norm(nn.Conv1d(8 * w, 8 * w, 5, 1, 2)), norm(nn.Conv1d(8 * w, 1, 3, 1, 1))]
+            [
+                norm(nn.Conv1d(1, w, 15, 1, 7)),
+                norm(nn.Conv1d(w, w, 41, 2, 20, groups=4)),
+                norm(nn.Conv1d(w, 2 * w, 41, 2, 20, groups=16)),
+                norm(nn.Conv1d(2 * w, 4 * w, 41, 4, 20, groups=16)),
+                norm(nn.Conv1d(4 * w, 8 * w, 41, 4, 20, groups=16)),
+                norm(nn.Conv1d(8 * w, 8 * w, 5, 1, 2)),
+                norm(nn.Conv1d(8 * w, 1, 3, 1, 1)),
+            ]
         )
 
     def forward(self, audio: Tensor) -> Judgement:
@@ -88,9 +99,14 @@ class SpectrumDiscriminator(nn.Module):
         self.n_fft, self.hop = n_fft, hop
         w = width
         self.stack = _Stack(
-            [weight_norm(nn.Conv2d(1, w, (9, 3), padding=(4, 1))), weight_norm(nn.Conv2d(w, w, (9, 3), (2, 1), (4, 1))),
-             weight_norm(nn.Conv2d(w, w, (9, 3), (2, 1), (4, 1))), weight_norm(nn.Conv2d(w, w, (9, 3), (2, 2), (4, 1))),
-             weight_norm(nn.Conv2d(w, w, 3, padding=1)), weight_norm(nn.Conv2d(w, 1, 3, padding=1))]
+            [
+                weight_norm(nn.Conv2d(1, w, (9, 3), padding=(4, 1))),
+                weight_norm(nn.Conv2d(w, w, (9, 3), (2, 1), (4, 1))),
+                weight_norm(nn.Conv2d(w, w, (9, 3), (2, 1), (4, 1))),
+                weight_norm(nn.Conv2d(w, w, (9, 3), (2, 2), (4, 1))),
+                weight_norm(nn.Conv2d(w, w, 3, padding=1)),
+                weight_norm(nn.Conv2d(w, 1, 3, padding=1)),
+            ]
         )
 
     def forward(self, audio: Tensor) -> Judgement:

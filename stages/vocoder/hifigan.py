@@ -54,12 +54,16 @@ class HifiGanGenerator(nn.Module):
     def __init__(self, config: HifiGanConfig, n_mels: int, hop: int) -> None:
         super().__init__()
         if math.prod(config.rates) != hop:
-            raise ValueError(f"the upsampling rates {config.rates} multiply to {math.prod(config.rates)}, but the hop is {hop}")
+            raise ValueError(
+                f"the upsampling rates {config.rates} multiply to {math.prod(config.rates)}, but the hop is {hop}"
+            )
         self.inputs = weight_norm(nn.Conv1d(n_mels, config.channels, 7, padding=3))
         self.ups, self.blocks = nn.ModuleList(), nn.ModuleList()
         width = config.channels
         for rate, kernel in zip(config.rates, config.kernels, strict=True):
-            self.ups.append(weight_norm(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)))
+            self.ups.append(
+                weight_norm(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2))
+            )
             width //= 2
             self.blocks.append(
                 nn.ModuleList(

@@ -44,7 +44,9 @@ def stft_loss(fake: Tensor, real: Tensor) -> Tensor:
     total = fake.new_zeros(())
     for n_fft, hop in RESOLUTIONS:
         a, b = magnitudes(fake, n_fft, hop), magnitudes(real, n_fft, hop)
-        total = total + (a - b).norm() / b.norm().clamp_min(1e-3) + (torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean()
+        total = (
+            total + (a - b).norm() / b.norm().clamp_min(1e-3) + (torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean()
+        )
     return total / len(RESOLUTIONS)
 
 
@@ -86,8 +88,10 @@ class VocoderObjective:
         t, real = self.training, batch["audio"]
         fake, pitch = self.model.train_forward(batch["mel"], batch["pitch"], generator)
         out = {
-            "mel": t.mel_weight * (mel_spectrogram(fake, self.config.audio).transpose(1, 2) - batch["mel"]).abs().mean(),
-            "stft": t.stft_weight * stft_loss(fake, real), "pitch": t.pitch_weight * pitch,
+            "mel": t.mel_weight
+            * (mel_spectrogram(fake, self.config.audio).transpose(1, 2) - batch["mel"]).abs().mean(),
+            "stft": t.stft_weight * stft_loss(fake, real),
+            "pitch": t.pitch_weight * pitch,
         }
         if step >= t.adversarial_from and t.adversarial_weight:
             samples = min(t.adversarial_frames, t.frames) * self.config.audio.hop
@@ -103,7 +107,9 @@ class VocoderObjective:
         device = next(self.model.parameters()).device
         mel_l1, stft, wrong = [], [], []
         for step in range(4):
-            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()}
+            batch = {
+                k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()
+            }
             fake = self.model(batch["mel"], torch.Generator().manual_seed(step))
             mel_l1.append(float((mel_spectrogram(fake, self.config.audio).transpose(1, 2) - batch["mel"]).abs().mean()))
             stft.append(float(stft_loss(fake, batch["audio"])))
@@ -121,4 +127,6 @@ class VocoderObjective:
 
     def adversary(self) -> AdversarialLoss | None:
         """Discriminators with their optimizer; None when the run never uses them."""
-        return self._adversary if self.training.adversarial_weight and self.training.adversarial_from < 1_000_000 else None
+        return (
+            self._adversary if self.training.adversarial_weight and self.training.adversarial_from < 1_000_000 else None
+        )

@@ -65,7 +65,9 @@ class PitchPredictor(nn.Module):
         low = place.floor().long()
         part = place - low
         log_p = logits.log_softmax(-1)
-        nll = -(1 - part) * log_p.gather(-1, low.unsqueeze(-1)).squeeze(-1) - part * log_p.gather(-1, (low + 1).unsqueeze(-1)).squeeze(-1)
+        nll = -(1 - part) * log_p.gather(-1, low.unsqueeze(-1)).squeeze(-1) - part * log_p.gather(
+            -1, (low + 1).unsqueeze(-1)
+        ).squeeze(-1)
         return (nll * known).sum() / known.sum().clamp_min(1)
 
 

@@ -39,7 +39,11 @@ class VocoderStage:
     def _sound(self, mel: Mel, seed: int) -> Audio:
         spec = self.model.config.audio
         if mel.spec != spec.digest:
-            raise checkpoint.CheckpointError(f"{self.folder}: was trained on another mel than this one; use checkpoints of one AudioSpec")
+            raise checkpoint.CheckpointError(
+                f"{self.folder}: was trained on another mel than this one; use checkpoints of one AudioSpec"
+            )
         wave = self.model(torch.from_numpy(mel.frames)[None].to(self.device), generator(seed))[0]
         peak = wave.abs().max()
-        return Audio((wave / peak.clamp_min(0.99) * 0.99).cpu().numpy(), spec.sample_rate)  # louder than full scale is scaled, not clipped
+        return Audio(
+            (wave / peak.clamp_min(0.99) * 0.99).cpu().numpy(), spec.sample_rate
+        )  # louder than full scale is scaled, not clipped

@@ -12,7 +12,9 @@ import soundfile
 
 RATE = 16000
 PITCH = {"rms": 110.0, "slt": 190.0, "awb": 130.0}
-WORDS = "the old ferry leaves every morning while small boats wait near a quiet harbor wall with seven red lamps".split()
+WORDS = (
+    "the old ferry leaves every morning while small boats wait near a quiet harbor wall with seven red lamps".split()
+)
 
 
 def phones_of(text):
@@ -23,7 +25,7 @@ def phones_of(text):
     return ["pau", *(PHONES[(ord(c) - ord("a")) * 7 % len(PHONES)] for c in letters), "pau"]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def tone(phone, pitch, samples):
     """(samples,) harmonics of `pitch` under two formants that belong to the phone; silence for a pause."""
     if phone == "pau":
@@ -47,7 +49,9 @@ def speak(voice, text, path):
         end += samples
         timings.append((phone, round(end / RATE, 3)))
     sound = np.concatenate(pieces)
-    soundfile.write(str(path), (0.3 * sound / np.abs(sound).max()).astype(np.float32), RATE, subtype="PCM_16", format="WAV")
+    soundfile.write(
+        str(path), (0.3 * sound / np.abs(sound).max()).astype(np.float32), RATE, subtype="PCM_16", format="WAV"
+    )
     return timings
 
 
@@ -59,7 +63,7 @@ def sentence(number):
 
 
 def write(folder, count=24, voices=("rms", "slt")):
-    """Writes `count` utterances a voice with a manifest into `folder`; the last one of each voice is held out. -> manifest"""
+    """Writes `count` utterances a voice with a manifest into `folder`; the last of each voice is held out. -> manifest"""
     rows = []
     for voice in voices:
         (folder / "audio" / voice).mkdir(parents=True, exist_ok=True)
@@ -79,8 +83,11 @@ def write_wordnet(folder, examples=200):
     """Writes WordNet data files with so many example sentences and definitions into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     head = "  1 This is the licence\n"
-    noun = [f'{i:08d} 03 n 01 {WORDS[i % len(WORDS)]} 0 000 | a {" ".join(WORDS[j % 17] for j in range(i, i + 3 + i % 4))} of '
-            f'number {"abcdefghij"[i % 10]}{"klmnopqrst"[i // 10 % 10]}; "{sentence(1000 + i)[:-1]}"' for i in range(examples)]
+    noun = [
+        f"{i:08d} 03 n 01 {WORDS[i % len(WORDS)]} 0 000 | a {' '.join((WORDS + WORDS)[i % 17 : i % 17 + 3 + i % 4])} of "
+        f'number {"abcdefghij"[i % 10]}{"klmnopqrst"[i // 10 % 10]}; "{sentence(1000 + i)[:-1]}"'
+        for i in range(examples)
+    ]
     (folder / "data.noun").write_text(head + "\n".join(noun) + "\n")
     for pos in ("verb", "adj", "adv"):
         (folder / f"data.{pos}").write_text(head)

@@ -62,7 +62,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="session")
 def world_of_models(tmp_path_factory):
-    """A folder with a prepared corpus and five tiny trained models, and what every command said: code, stdout, stderr."""
+    """A folder with a prepared corpus and five tiny trained models, and what every command said (code, out, err)."""
     folder = tmp_path_factory.mktemp("training")
     done = subprocess.run(
         [sys.executable, "-c", WORLD, str(ROOT)], cwd=folder, check=False, capture_output=True, text=True, timeout=400,
@@ -89,7 +89,9 @@ def test_tiny_models_speak_and_a_seed_is_a_reading(world_of_models):
     for name in "abc":
         code, out, err = said[name]
         report = json.loads(out.splitlines()[-1])
-        assert code == 0 and set(report["stage_calls"]) == {"text", *MODELS[1:]} and report["cache_hits"]["vocoder"] == 0
+        assert (
+            code == 0 and set(report["stage_calls"]) == {"text", *MODELS[1:]} and report["cache_hits"]["vocoder"] == 0
+        )
         assert soundfile.info(str(folder / f"{name}.wav")).duration == pytest.approx(report["audio_seconds"], abs=0.01)
     a, b, c = ((folder / f"{name}.wav").read_bytes() for name in "abc")
     assert a == b != c
@@ -136,7 +138,9 @@ def test_killed_training_goes_on(world_of_models):
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-    done = subprocess.run(command, cwd=folder, env=environment(), check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), check=False, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in (folder / "runs/killed/log.jsonl").read_text().splitlines()]
     steps = [r["step"] for r in rows if r["kind"] == "train"]

@@ -31,9 +31,17 @@ def folder(tmp_path_factory):
     """Tiny checkpoints of every stage with fixed weights."""
     root = tmp_path_factory.mktemp("tiny")
     models = {
-        "autoregressive": (AutoregressiveDecoder, AutoregressiveModelConfig(codes=40, width=32, depth=1, heads=2, conditioning_width=32)),
+        "autoregressive": (
+            AutoregressiveDecoder,
+            AutoregressiveModelConfig(codes=40, width=32, depth=1, heads=2, conditioning_width=32),
+        ),
         "rerank": (RerankTowers, RerankModelConfig(codes=40, width=32, layers=1, heads=2, embedding=16)),
-        "diffusion": (DiffusionNetwork, DiffusionModelConfig(prior=PriorConfig(width=16, depth=1, levels=(8, 5), voice_width=16), width=32, depth=1)),
+        "diffusion": (
+            DiffusionNetwork,
+            DiffusionModelConfig(
+                prior=PriorConfig(width=16, depth=1, levels=(8, 5), voice_width=16), width=32, depth=1
+            ),
+        ),
         "vocoder": (Vocoder, VocoderModelConfig(source_filter=SourceFilterConfig(width=16, depth=1, pitch_width=16))),
     }
     for name, (cls, config) in models.items():
@@ -69,12 +77,16 @@ def test_autoregressive(folder):
     together = stage.run(items, seeds=[[1, 2], [3, 4], [5, 6]])
     alone = [stage.run([item], seeds=[s])[0] for item, s in zip(items, [[1, 2], [3, 4], [5, 6]], strict=True)]
     for a, b in zip(sum(together, []), sum(alone, []), strict=True):
-        assert a.codes.codes.tolist() == b.codes.codes.tolist() and a.log_prob == b.log_prob and a.codes.codebook == "book"
+        assert (
+            a.codes.codes.tolist() == b.codes.codes.tolist() and a.log_prob == b.log_prob and a.codes.codebook == "book"
+        )
 
 
 def test_rerank_prefers_and_reports_every_score(folder):
     stage = RerankStage.load(RerankConfig(checkpoint=str(folder / "rerank")), "cpu")
-    rows = Candidates((Candidate(codes(9, 1), 1, -2.0, ("loop",)), Candidate(codes(14, 2), 2, -2.0), Candidate(codes(9, 1), 3, -2.0)))
+    rows = Candidates(
+        (Candidate(codes(9, 1), 1, -2.0, ("loop",)), Candidate(codes(14, 2), 2, -2.0), Candidate(codes(9, 1), 3, -2.0))
+    )
     ranked = stage.run([{Phonemes: ITEMS[0], Candidates: rows}], seeds=[0])[0]
     assert ranked.chosen in (1, 2)  # a fault outweighs the rest
     assert set(ranked.scores) == {"clip", "phones", "log_prob", "faults", "total"}

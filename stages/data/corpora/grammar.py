@@ -29,8 +29,22 @@ remembered repaired sold shared showed stole studied touched washed watched want
 MONTHS = "January February March April May June July August September October November December".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 UNITS = "miles kilometers pounds inches feet meters hours minutes seconds degrees gallons percent".split()
-WHEN = ["yesterday", "last night", "this morning", "a year ago", "before dinner", "after the storm", "in the evening", "at noon",
-        "during the war", "every summer", "by accident", "without a word", "with great care", "as usual"]
+WHEN = [
+    "yesterday",
+    "last night",
+    "this morning",
+    "a year ago",
+    "before dinner",
+    "after the storm",
+    "in the evening",
+    "at noon",
+    "during the war",
+    "every summer",
+    "by accident",
+    "without a word",
+    "with great care",
+    "as usual",
+]
 
 TEMPLATES = """{Name} {past} {n} {things} {when}.
 The {adj} {job} {past} the {adj2} {things} near the {place}.
@@ -78,19 +92,48 @@ def _fields(rng: random.Random) -> dict[str, str]:
     small, large = rng.randint(2, 99), rng.randint(100, 9999)
     ordinal = ["first", "second", "third", "fourth", "fifth", "sixth", "tenth", "twelfth", "twentieth", "thirtieth"]
     things, names, adjectives = rng.sample(THINGS, 4), rng.sample(NAMES, 3), rng.sample(ADJECTIVES, 3)
-    places, nouns, past, days = rng.sample(PLACES, 2), rng.sample(PLACE_NOUNS, 2), rng.sample(PAST, 2), rng.sample(DAYS, 2)
+    places, nouns, past, days = (
+        rng.sample(PLACES, 2),
+        rng.sample(PLACE_NOUNS, 2),
+        rng.sample(PAST, 2),
+        rng.sample(DAYS, 2),
+    )
     return {
-        "Name": names[0], "Name2": names[1], "Name3": names[2], "Place": places[0], "Place2": places[1],
-        "place": nouns[0], "place2": nouns[1], "job": rng.choice(JOBS), "past": past[0], "past2": past[1],
-        "adj": adjectives[0], "adj2": adjectives[1], "adj3": adjectives[2],
-        "things": things[0], "things2": things[1], "things3": things[2], "things4": things[3],
-        "n": str(small), "n2": str(rng.randint(2, 20)), "n3": str(rng.choice([small, large, rng.randint(100, 999)])),
-        "n4": str(rng.randint(1, 10**rng.randint(1, 6))), "p": str(rng.randint(1, 99)), "units": rng.choice(UNITS),
-        "money": f"${rng.randint(1, 200)}.{rng.randint(1, 99):02d}", "money2": f"${rng.randint(2, 9000)}",
-        "time": f"{rng.randint(1, 12)}:{rng.randint(0, 59):02d}", "year": str(rng.randint(1700, 2030)),
-        "Month": rng.choice(MONTHS), "day": str(rng.randint(1, 31)), "Day": days[0], "Day2": days[1],
-        "digits": " ".join(rng.choice("0123456789") for _ in range(7)), "ordinal": ordinal[rng.randrange(5)],
-        "ordinal2": ordinal[5 + rng.randrange(5)], "when": rng.choice(WHEN),
+        "Name": names[0],
+        "Name2": names[1],
+        "Name3": names[2],
+        "Place": places[0],
+        "Place2": places[1],
+        "place": nouns[0],
+        "place2": nouns[1],
+        "job": rng.choice(JOBS),
+        "past": past[0],
+        "past2": past[1],
+        "adj": adjectives[0],
+        "adj2": adjectives[1],
+        "adj3": adjectives[2],
+        "things": things[0],
+        "things2": things[1],
+        "things3": things[2],
+        "things4": things[3],
+        "n": str(small),
+        "n2": str(rng.randint(2, 20)),
+        "n3": str(rng.choice([small, large, rng.randint(100, 999)])),
+        "n4": str(rng.randint(1, 10 ** rng.randint(1, 6))),
+        "p": str(rng.randint(1, 99)),
+        "units": rng.choice(UNITS),
+        "money": f"${rng.randint(1, 200)}.{rng.randint(1, 99):02d}",
+        "money2": f"${rng.randint(2, 9000)}",
+        "time": f"{rng.randint(1, 12)}:{rng.randint(0, 59):02d}",
+        "year": str(rng.randint(1700, 2030)),
+        "Month": rng.choice(MONTHS),
+        "day": str(rng.randint(1, 31)),
+        "Day": days[0],
+        "Day2": days[1],
+        "digits": " ".join(rng.choice("0123456789") for _ in range(7)),
+        "ordinal": ordinal[rng.randrange(5)],
+        "ordinal2": ordinal[5 + rng.randrange(5)],
+        "when": rng.choice(WHEN),
     }
 
 

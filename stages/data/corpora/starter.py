@@ -106,7 +106,10 @@ def speak(voice: str, text: str, path: Path) -> list[tuple[str, float]]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         done = subprocess.run(
-            ["flite", "-voice", voice, "-psdur", "-t", text, "-o", str(partial)], capture_output=True, text=True, check=False
+            ["flite", "-voice", voice, "-psdur", "-t", text, "-o", str(partial)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         raise ConfigError("flite is not installed; run `apt-get install flite`") from None
@@ -122,8 +125,14 @@ def utterance(config: StarterCorpusConfig, voice: str, text: str) -> dict[str, o
     path = Path(config.out) / "audio" / voice / f"{name}.wav"
     phones = speak(voice, text, path)
     duration = (path.stat().st_size - HEADER) / SAMPLE_BYTES / RATE
-    return {"id": f"{voice}-{name}", "audio": str(path.relative_to(config.out)), "text": text, "speaker": voice,
-            "duration": round(duration, 4), "phones": phones}
+    return {
+        "id": f"{voice}-{name}",
+        "audio": str(path.relative_to(config.out)),
+        "text": text,
+        "speaker": voice,
+        "duration": round(duration, 4),
+        "phones": phones,
+    }
 
 
 def read_journal(path: Path) -> list[dict[str, object]]:
@@ -156,7 +165,9 @@ def render(config: StarterCorpusConfig, progress: object = None) -> Path:
     return path
 
 
-def _render_voice(config: StarterCorpusConfig, voice: str, hours: float, journal: Path, progress: object) -> list[dict[str, object]]:
+def _render_voice(
+    config: StarterCorpusConfig, voice: str, hours: float, journal: Path, progress: object
+) -> list[dict[str, object]]:
     rows = read_journal(journal)
     done = {text_key(str(row["text"])): row for row in rows}
     partial = journal.with_suffix(".partial")

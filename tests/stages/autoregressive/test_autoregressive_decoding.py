@@ -74,7 +74,10 @@ def test_loops_are_found(pattern):
     import random
 
     rng = random.Random(len(pattern))
-    found = [decoding.has_loop([rng.randrange(1000) for _ in range(40)] + pattern * (24 // len(pattern) + 2)) for _ in range(100)]
+    found = [
+        decoding.has_loop([rng.randrange(1000) for _ in range(40)] + pattern * (24 // len(pattern) + 2))
+        for _ in range(100)
+    ]
     assert sum(found) >= 99
 
 

@@ -26,7 +26,12 @@ def model():
 def inputs():
     generator = torch.Generator().manual_seed(1)
     previous = torch.cat((torch.tensor([[36]]), torch.randint(0, 36, (1, 7), generator=generator)), 1)
-    return torch.tensor([PHONES]), torch.randn(1, 60, 80, generator=generator), previous, torch.tensor([[0, 0, 1, 2, 3, 3, 4, 5]])
+    return (
+        torch.tensor([PHONES]),
+        torch.randn(1, 60, 80, generator=generator),
+        previous,
+        torch.tensor([[0, 0, 1, 2, 3, 3, 4, 5]]),
+    )
 
 
 @torch.no_grad()
@@ -48,7 +53,7 @@ def test_padded_phones_and_codes_do_not_matter(model, inputs):
     other = torch.tensor([[1, 8, 8, 8, 8, 8, 8, 8, 8, 1]])
     pad = lambda x, n: torch.nn.functional.pad(x, (0, n - x.shape[1]))  # noqa: E731
     batch = model(
-        torch.cat((pad(phones, 10), other)), reference.expand(2, -1, -1), torch.cat((pad(previous, 12), torch.full((2 - 1, 12), 3))),
+        torch.cat((pad(phones, 10), other)), reference.expand(2, -1, -1), torch.cat((pad(previous, 12), torch.full((1, 12), 3))),
         torch.cat((pad(pointers, 12), torch.zeros(1, 12, dtype=torch.long))),
     )  # fmt: skip
     for one, many in zip(alone, batch, strict=True):

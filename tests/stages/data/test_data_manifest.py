@@ -10,7 +10,14 @@ from stages.core.config import ConfigError
 from stages.data.features import build_features, load_features
 from stages.data.manifest import read_manifest
 
-ROW = {"id": "a-1", "audio": "a.wav", "text": "Hi.", "speaker": "a", "duration": 1.0, "phones": [["pau", 0.5], ["ay", 1.0]]}
+ROW = {
+    "id": "a-1",
+    "audio": "a.wav",
+    "text": "Hi.",
+    "speaker": "a",
+    "duration": 1.0,
+    "phones": [["pau", 0.5], ["ay", 1.0]],
+}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,9 @@ def test_features_fit_together_and_are_found_again(tiny_corpus, tiny_manifest):
     rows, spec = read_manifest(tiny_manifest), AudioSpec()
     assert len(tiny_corpus) == len(rows) and tiny_corpus.speakers == ["rms", "slt"]
     assert tiny_corpus.mel.shape == (tiny_corpus.frame_start[-1], 80)
-    assert len(tiny_corpus.audio) == tiny_corpus.frame_start[-1] * spec.hop and len(tiny_corpus.pitch) == len(tiny_corpus.mel)
+    assert len(tiny_corpus.audio) == tiny_corpus.frame_start[-1] * spec.hop and len(tiny_corpus.pitch) == len(
+        tiny_corpus.mel
+    )
     assert [spec.frames(round(r.duration * 16000)) for r in rows] == tiny_corpus.lengths.tolist()
     known = tiny_corpus.pitch[: tiny_corpus.frame_start[24]]
     known = known[known > 0].astype(np.float64)

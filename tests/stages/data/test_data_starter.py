@@ -1,4 +1,4 @@
-"""The starter corpus with a fake teacher and a fake dictionary: what is said, what never is, and going on after a crash."""
+"""The starter corpus with a fake teacher and a fake dictionary: what is said, what never is, resuming."""
 
 import json
 
@@ -21,7 +21,10 @@ def config(tmp_path, monkeypatch):
     made = grammar.sentences(400, 1)
     monkeypatch.setattr(grammar, "sentences", lambda count, seed: list(made))  # 20,000 take a second
     return starter.StarterCorpusConfig(
-        out=str(tmp_path / "out"), wordnet=str(tmp_path / "wordnet"), hours={"rms": 0.004, "slt": 0.002}, exclude=(str(tmp_path / "evaluate"),)
+        out=str(tmp_path / "out"),
+        wordnet=str(tmp_path / "wordnet"),
+        hours={"rms": 0.004, "slt": 0.002},
+        exclude=(str(tmp_path / "evaluate"),),
     )
 
 
@@ -73,7 +76,9 @@ def test_render_goes_on_after_a_crash(config, tmp_path, monkeypatch):
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(lines[:5]) + lines[5][:20])  # killed in the middle of a line
     said = []
-    monkeypatch.setattr(starter, "speak", lambda voice, text, path: said.append(text) or tinycorpus.speak(voice, text, path))
+    monkeypatch.setattr(
+        starter, "speak", lambda voice, text, path: said.append(text) or tinycorpus.speak(voice, text, path)
+    )
     assert starter.render(config).read_text() == whole
     assert len(said) == len(lines) - 5
 
@@ -108,7 +113,11 @@ def test_corpus_configs(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("out: x\nhours: {rms: 1}\n")
     assert read_corpus(path, ["hours.rms=0.05"]).config.hours["rms"] == 0.05
-    for text, message in (("corpus: wordnet", "'wordnet' is no corpus"), ("corpus: nix", "there is no corpus 'nix'"), ("huors: 1", "mean 'hours'")):
+    for text, message in (
+        ("corpus: wordnet", "'wordnet' is no corpus"),
+        ("corpus: nix", "there is no corpus 'nix'"),
+        ("huors: 1", "mean 'hours'"),
+    ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
             read_corpus(path)
@@ -131,4 +140,6 @@ def test_starter_manifest_has_no_evaluation_sentence():
     if not released.is_file():
         pytest.skip("no released models")
     keys = set(released.read_text().split())
-    assert len(keys) > 1000 and not keys & starter.excluded_keys(("configs/evaluate",)), json.dumps("evaluation sentences were rendered")
+    assert len(keys) > 1000 and not keys & starter.excluded_keys(("configs/evaluate",)), json.dumps(
+        "evaluation sentences were rendered"
+    )

@@ -59,7 +59,9 @@ def test_masked_padding_changes_nothing(transformer):
     x = torch.randn(1, S, 16)
     padded = torch.cat((x, torch.randn(1, 4, 16)), 1)
     mask = (torch.arange(S + 4) < S)[None, None, None].expand(1, 1, S + 4, S + 4)
-    torch.testing.assert_close(transformer(padded, *tables(S + 4), mask)[:, :S], transformer(x, *tables(S)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        transformer(padded, *tables(S + 4), mask)[:, :S], transformer(x, *tables(S)), rtol=1e-5, atol=1e-5
+    )
 
 
 @torch.no_grad()

@@ -33,15 +33,28 @@ def test_released_models_belong_together(trained, tmp_path, capsys):
     assert release.main([str(trained), "--out", str(out)]) == 0
     assert "of the codes" in capsys.readouterr().out
     identity = checkpoint.checkpoint_digest(tmp_path / "codes" / "checkpoint")
-    assert {checkpoint.read_meta(out / m)["codebook"] for m in ("codes", "rerank")} == {identity} == {codebook_of(out / "codes")}
+    assert (
+        {checkpoint.read_meta(out / m)["codebook"] for m in ("codes", "rerank")}
+        == {identity}
+        == {codebook_of(out / "codes")}
+    )
     assert (out / "texts.sha256").read_text() == "0123456789abcdef\n"
     for model in ("codes", "rerank"):
-        stored, trained_weights = load_file(out / model / "model.safetensors"), checkpoint.read(tmp_path / model / "checkpoint").tensors
+        stored, trained_weights = (
+            load_file(out / model / "model.safetensors"),
+            checkpoint.read(tmp_path / model / "checkpoint").tensors,
+        )
         assert {v.dtype for v in stored.values() if v.is_floating_point()} == {torch.float16}
-        assert all(torch.allclose(stored[k].float(), v, rtol=1e-3, atol=1e-6) for k, v in trained_weights.items() if v.is_floating_point())
+        assert all(
+            torch.allclose(stored[k].float(), v, rtol=1e-3, atol=1e-6)
+            for k, v in trained_weights.items()
+            if v.is_floating_point()
+        )
         meta = json.dumps(checkpoint.read_meta(out / model))
         assert str(tmp_path) not in meta and "manifest" not in meta
-        assert (out / model / "config.yaml").read_bytes() == (tmp_path / model / "checkpoint" / "config.yaml").read_bytes()
+        assert (out / model / "config.yaml").read_bytes() == (
+            tmp_path / model / "checkpoint" / "config.yaml"
+        ).read_bytes()
 
 
 def test_unfinished_and_foreign_runs_are_refused(trained, tmp_path, capsys):
