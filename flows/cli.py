@@ -24,6 +24,8 @@ class UserError(ValueError):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 all ok, 3 some failed, 1 could not run (2: argparse's own)."""
+    # Start-up is mostly imports of torch, three times as long without bytecode on disk, whatever the environment says.
+    sys.dont_write_bytecode = False
     arguments = parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)

@@ -34,9 +34,8 @@ def tiny_codes(tmp_path_factory, tiny_corpus):
     import torch
 
     from stages.codes.model import CodesModelConfig, SpeechTokenizer
-    from stages.core import checkpoint
+    from stages.core import checkpoint, symbols
     from stages.core.config import build
-    from stages.text import symbols
     from stages.training.run import read_run
 
     folder = tmp_path_factory.mktemp("runs") / "codes" / "checkpoint"

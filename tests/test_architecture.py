@@ -38,14 +38,12 @@ def test_stages_do_not_import_each_other(path):
     if not path.is_relative_to(ROOT / "stages") or len(path.relative_to(ROOT / "stages").parts) < 2:
         return
     here = path.relative_to(ROOT / "stages").parts[0]
-    allowed = SHARED | {here} | ({"codes"} if here not in SHARED else set())
     if here in DRIVERS:
         return
+    allowed = SHARED | {here}
     if path.name == "objective.py":
         allowed |= {"training", "data"}
     found = {n for n in names(path) if n.startswith("stages.") and n.split(".")[1] not in allowed}
-    if here != "text":  # the phone inventory is a type that the acoustic models share
-        found = {n for n in found if not n.startswith("stages.text.symbols") and n != "stages.text"}
     assert not found, f"{path} imports {found}"
 
 

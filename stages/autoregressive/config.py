@@ -19,12 +19,12 @@ class AutoregressiveConfig:
     top_k: int = 0
     """0 = no limit"""
     repetition_penalty: float = 1.0
-    """logits of codes seen in the last `repetition_window` are divided (or multiplied, when negative) by this; 1 = off"""
+    """logits of codes seen in the last `repetition_window` are divided (multiplied, when negative) by this; 1 = off"""
     repetition_window: int = 16
     duration_temperature: float = 0.7
     """temperature of the choice to stay on a phone or move on"""
     max_codes_per_phone: float = 6.0
-    """length guard: no candidate is longer than this many codes per phone symbol; one that reaches it is marked `truncated`"""
+    """length guard: no candidate has more codes per phone symbol than this; one that reaches it is `truncated`"""
 
     def __post_init__(self) -> None:
         if self.candidates < 1:

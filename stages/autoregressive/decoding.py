@@ -1,4 +1,4 @@
-"""Sampling of speech codes: k candidates of one text from one prefill, one generator each, with a learned stop and a length guard."""
+"""Sampling of speech codes: k candidates of one text from one prefill, a generator each; learned stop, length guard."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from torch import Tensor
 
 from stages.autoregressive.config import AutoregressiveConfig
 from stages.autoregressive.model import AutoregressiveDecoder
+from stages.core import symbols
 from stages.core.seeding import generator
+from stages.nn.attention import KeyValueCache
 
 ROWS = 8
-"""Candidates are always decoded in groups of this many rows, short groups filled up: matrix products of another size round
-differently, and a candidate must not depend on how many were asked for."""
+"""Candidates are always decoded in groups of this many rows, short groups filled up: matrix products of another size
+round differently, and a candidate must not depend on how many were asked for."""
 LOOP_PERIOD, LOOP_REPEATS, LOOP_SPAN = 24, 4, 20
 """A loop is a stretch of at least LOOP_SPAN codes, of period up to LOOP_PERIOD, heard LOOP_REPEATS times or more."""
 LONGEST_PHONE = 24
@@ -28,6 +30,16 @@ class Sampled:
     codes: list[int]
     log_prob: float
     faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """One text, read: its phones (P), what a decoding step reads of them, and how many codes it may become."""
+
+    phones: list[int]
+    encoded: Tensor  # (1, P, D)
+    cache: KeyValueCache  # of one row
+    limit: int
 
 
 def filter_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
@@ -55,7 +67,10 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
 
 def penalise(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
-    """Repetition penalty (Keskar et al. 2019): logits (K, C) of codes in `recent` (K, W) are divided, negative ones multiplied."""
+    """Repetition penalty (Keskar et al. 2019) on the logits (K, C) of the codes in `recent` (K, W).
+
+    Positive ones are divided by it, negative ones multiplied.
+    """
     seen = logits.gather(-1, recent)
     return logits.scatter(-1, recent, torch.where(seen > 0, seen / penalty, seen * penalty))
 
@@ -72,21 +87,24 @@ def sample(
     limit = math.ceil(config.max_codes_per_phone * len(phones))
     ids = torch.tensor([phones], device=latents.device)
     cache, encoded = model.prefill(ids, latents, limit)
+    prompt = _Prompt(phones, encoded, cache, limit)
     out: list[Sampled] = []
     for first in range(0, len(seeds), ROWS):
         group = seeds[first : first + ROWS]
         filled = group + [group[-1]] * (ROWS - len(group))
-        out += _sample_rows(model, phones, encoded.expand(ROWS, -1, -1), cache.expand(ROWS), filled, limit, config)[
-            : len(group)
-        ]
+        out += _sample_rows(model, prompt, filled, config)[: len(group)]
     return out
 
 
-def _sample_rows(model, phones, encoded, cache, seeds, limit, config) -> list[Sampled]:  # type: ignore[no-untyped-def]
+def _sample_rows(
+    model: AutoregressiveDecoder, prompt: _Prompt, seeds: list[int], config: AutoregressiveConfig
+) -> list[Sampled]:
+    """One candidate for each of ROWS seeds."""
+    phones, limit = prompt.phones, prompt.limit
+    encoded, cache = prompt.encoded.expand(ROWS, -1, -1), prompt.cache.expand(ROWS)
     device, count = encoded.device, len(phones)
-    uniform = torch.stack([torch.rand(limit, 2, generator=generator(s)) for s in seeds], dim=1).to(
-        device
-    )  # (limit, ROWS, 2)
+    uniform = torch.stack([torch.rand(limit, 2, generator=generator(s)) for s in seeds], dim=1)  # (limit, ROWS, 2)
+    uniform = uniform.to(device)
     code = torch.full((ROWS,), model.start_code, device=device)
     pointer = torch.zeros(ROWS, dtype=torch.long, device=device)
     length = torch.full((ROWS,), limit, device=device)
@@ -123,9 +141,7 @@ def find_faults(codes: list[int], places: list[int], phones: list[int], stopped:
     Args:
         places: index into `phones` of each code.
     """
-    from stages.text.symbols import ids
-
-    pause = ids(["pau"])[0]
+    pause = symbols.ids(["pau"])[0]
     faults = []
     sounding = sum(p != pause for p in phones)
     if not stopped or (places and places[-1] < len(phones) - 3):

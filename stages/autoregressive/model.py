@@ -1,8 +1,9 @@
-"""The autoregressive speech-token decoder: GPT-2-style, over [voice latents][phones][speech codes], with a monotonic phone pointer.
+"""The autoregressive speech-token decoder: GPT-2-style, over [voice latents][phones][speech codes], with a pointer.
 
-Tortoise's UnifiedVoice (Betker 2023) leaves the alignment of codes to phones for attention to find, and pays with skips and
-loops. Here each speech position also carries the phone it is on (as in ELLA-V, Song et al. 2024, and VALL-T, Du et al. 2024),
-and besides the code the model predicts how many phones to move on. Leaving the last phone is the learned stop.
+Tortoise's UnifiedVoice (Betker 2023) leaves the alignment of codes to phones for attention to find, and pays with skips
+and loops. Here each speech position also carries the phone it is on (as in ELLA-V, Song et al. 2024, and VALL-T, Du et
+al. 2024), and besides the code the model predicts how many phones to move on: the pointer never goes back. Leaving the
+last phone is the learned stop.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ class AutoregressiveDecoder(nn.Module):
         return self.code_table(codes) + self.pointer(now)
 
     def forward(self, phones: Tensor, reference: Tensor, previous: Tensor, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: phones (B, P), reference (B, R, M), previous codes and pointers (B, N) -> code logits (B, N, C), move logits (B, N, MOVES).
+        """Teacher forcing: phones (B, P), reference (B, R, M), previous codes and pointers (B, N).
 
-        Phones are padded at their end, so padding lies inside the sequence: it is masked, and positions skip it.
+        Returns code logits (B, N, C) and move logits (B, N, MOVES). Phones are padded at their end, so padding lies
+        inside the sequence: it is masked, and positions skip it.
         """
         encoded = self.encode_phones(phones)
         x = torch.cat((self.voice_latents(reference), encoded, self.speech_inputs(previous, pointers, encoded)), dim=1)
@@ -98,7 +100,10 @@ class AutoregressiveDecoder(nn.Module):
         return self.code_head(h), self.move_head(h)
 
     def prefill(self, phones: Tensor, latents: Tensor, capacity: int) -> tuple[KeyValueCache, Tensor]:
-        """One pass over the prompt of one text: phones (1, P), voice latents (1, Q, D) -> cache with `capacity` further positions, encoded (1, P, D)."""
+        """One pass over the prompt of one text: phones (1, P), voice latents (1, Q, D).
+
+        Returns a cache with room for `capacity` further positions and the encoded phones (1, P, D).
+        """
         encoded = self.encode_phones(phones)
         x = torch.cat((latents, encoded), dim=1)
         s = x.shape[1]
@@ -110,7 +115,7 @@ class AutoregressiveDecoder(nn.Module):
         return cache, encoded
 
     def step(self, code: Tensor, pointer: Tensor, encoded: Tensor, cache: KeyValueCache) -> tuple[Tensor, Tensor]:
-        """One position for K rows: previous codes (K,), pointers (K,), encoded (K, P, D) -> logits (K, C), (K, MOVES)."""
+        """One position for K rows: previous codes, pointers (K,), encoded (K, P, D) -> logits (K, C), (K, MOVES)."""
         x = self.speech_inputs(code.unsqueeze(1), pointer.unsqueeze(1), encoded)
         cos, sin = rotary_angles(torch.full((1, 1), cache.length, device=x.device), self.transformer.head_dim)
         h = self.transformer(x, cos.unsqueeze(1), sin.unsqueeze(1), None, cache)[:, 0]

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.autoregressive.model import MOVES, AutoregressiveDecoder, AutoregressiveModelConfig
+from stages.core import symbols
 from stages.data.batching import LengthBuckets, crop, held_out, pad
 from stages.data.codes import Codes, pointers, read_codes
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
-from stages.text import symbols
 
 IGNORE = -100
 
@@ -45,7 +45,8 @@ class AutoregressiveObjective:
         self.codes: Codes = read_codes(training.codes, corpus)
         if self.codes.size != config.codes:
             raise ValueError(
-                f"{training.codes}: has {self.codes.size} codes, but the decoder is set to {config.codes}; set network.codes"
+                f"{training.codes}: has {self.codes.size} codes, but the decoder is set to {config.codes}; "
+                "set network.codes"
             )
         self.model = AutoregressiveDecoder(config)
         held = held_out(corpus.ids)
@@ -58,7 +59,10 @@ class AutoregressiveObjective:
         self.seed = seed
 
     def batch(self, step: int) -> dict[str, Any]:
-        """`phones` (B, P), `reference` (B, R, M), `previous`, `pointers`, `codes`, `moves` (B, N); -100 marks padding of targets."""
+        """`phones` (B, P), `reference` (B, R, M), `previous`, `pointers`, and the targets `codes`, `moves` (B, N).
+
+        Targets are padded with IGNORE.
+        """
         return self._batch(self.rows[self.buckets.batch(step)], np.random.default_rng([self.seed, 7, step]))
 
     def _batch(self, items: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

@@ -8,11 +8,10 @@ import torch
 from stages.autoregressive.config import SPEC, AutoregressiveConfig
 from stages.autoregressive.decoding import sample
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
-from stages.core import checkpoint
+from stages.core import checkpoint, symbols
 from stages.core.stage import Item
 from stages.core.types import Candidate, Phonemes, SpeechCodes, Voice
 from stages.nn.reference import VoiceMemory
-from stages.text import symbols
 
 
 class AutoregressiveStage:

@@ -1,7 +1,7 @@
 """The speech tokenizer: mel -> FSQ codes -> mel, with a phone classifier on the codes while it trains.
 
-The auxiliary phone loss makes the codes phonetic (supervised semantic tokens, CosyVoice 2, Du et al. 2024): the decoder that
-must predict them from phones, and the diffusion that must render them, both get an easier task.
+The auxiliary phone loss makes the codes phonetic (supervised semantic tokens, CosyVoice 2, Du et al. 2024): the decoder
+that must predict them from phones, and the diffusion that must render them, both get an easier task.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.codes.model import CodesModelConfig, SpeechTokenizer
+from stages.core import symbols
 from stages.data.batching import Crops, crop, frame_phones, held_out, speaker_weights
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
-from stages.text import symbols
 
 
 @dataclass(frozen=True)

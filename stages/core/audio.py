@@ -88,7 +88,7 @@ def magnitudes(audio: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
 
 
 def mel_spectrogram(audio: torch.Tensor, spec: AudioSpec) -> torch.Tensor:
-    """Normalised log-mel: (…, L) samples -> (…, M, T) with T = ceil(L / hop). Differentiable, one definition for all."""
+    """Normalised log-mel: (…, L) samples -> (…, M, T), T = ceil(L / hop). Differentiable, one definition for all."""
     import torch
 
     mel = _filterbank(spec).to(audio).transpose(0, 1) @ magnitudes(audio, spec.n_fft, spec.hop)

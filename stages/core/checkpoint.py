@@ -1,7 +1,7 @@
 """Checkpoint folders that describe themselves: model.safetensors + config.yaml + meta.json; no pickle, strict loading.
 
 `config.yaml` holds the model's hyper-parameters (what its `ModelConfig` dataclass is built from); `meta.json` says what
-the weights are: stage, AudioSpec digest, symbol digest, step, data digest, licence, metrics, and whatever the stage needs.
+the weights are: stage, AudioSpec digest, symbol digest, step, data digest, licence, metrics, and what the stage needs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Checkpoint:
 
 
 def locate(path: str | Path) -> Path:
-    """A path as given, or under the repository root (where `artifacts/starter` lies) when it is relative and not here."""
+    """A path as given, or under the repository root (home of `artifacts/starter`) when it is relative and not here."""
     path = Path(path)
     return path if path.is_absolute() or path.exists() else ROOT / path
 

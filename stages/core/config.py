@@ -1,4 +1,4 @@
-"""Strict configuration: dataclass defaults < YAML < `--set key=value`. An unknown key is an error that names the near miss."""
+"""Strict configuration: dataclass defaults < YAML < `--set key=value`; an unknown key is refused with the near miss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One seed per item: every random draw comes from a generator seeded by hash(run seed, stage, item content, candidate)."""
+"""One seed per item: every random draw is from a generator seeded by hash(run seed, stage, item content, candidate)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which utterances make up the batch of a step: a pure function of the seed and the step, so that a resume needs no state."""
+"""Which utterances are a step's batch: a pure function of the seed and the step, so that a resume needs no state."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Crops:
         self.by_speaker = {s: rows[speaker_of[rows] == s] for s in np.unique(speaker_of[rows])}
 
     def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-        """(size,) utterances, (size,) reference utterances of the same speakers, and the generator for crop positions."""
+        """(size,) utterances, (size,) reference utterances of the same speakers, the generator for crop positions."""
         rng = np.random.default_rng([self.seed, step])
         items = rng.choice(self.rows, size, p=self.probability)
         references = np.array([rng.choice(self.by_speaker[self.speaker_of[i]]) for i in items])
@@ -99,7 +99,7 @@ class Crops:
 
 
 def crop(frames: np.ndarray, length: int, rng: np.random.Generator, fill: float) -> tuple[np.ndarray, int]:
-    """A random crop of `length` frames of (T, M), padded with `fill` after its end when it is shorter; and where it starts."""
+    """A random crop of `length` frames of (T, M), padded with `fill` at its end when shorter; and where it starts."""
     start = int(rng.integers(0, max(len(frames) - length, 0) + 1))
     out = np.full((length, *frames.shape[1:]), fill, dtype=np.float32)
     part = frames[start : start + length]

@@ -30,7 +30,7 @@ class Codes:
 
 
 def pointers(corpus: Corpus, i: int, stride: int, most: int) -> np.ndarray:
-    """(N,) index of the phone at the middle of each code, moving on by at most `most` phones a code and starting at most there."""
+    """(N,) index of the phone at the middle of each code, from 0 on, moving on by at most `most` phones a code."""
     frames = int(corpus.lengths[i])
     span = corpus.phones_of(i)
     count = span.stop - span.start
@@ -43,7 +43,7 @@ def pointers(corpus: Corpus, i: int, stride: int, most: int) -> np.ndarray:
 
 
 def codebook_of(folder: str | Path) -> str:
-    """The one identity of a tokenizer: the digest of the checkpoint that training wrote, which a released (rounded) copy carries on."""
+    """A tokenizer's identity: the digest of the checkpoint that training wrote; released (rounded) copies keep it."""
     return str(checkpoint.read_meta(folder).get("codebook") or checkpoint.checkpoint_digest(folder))
 
 
@@ -60,7 +60,7 @@ def read_codes(folder: str, corpus: Corpus) -> Codes:
     codebook = codebook_of(folder)
     path = corpus.folder / f"codes-{codebook[:16]}.npy"
     if not path.exists():
-        partial = path.with_suffix(".partial.npy")
+        partial = path.with_suffix(f".{os.getpid()}.partial.npy")  # runs may start side by side
         np.save(partial, _encode(found, config, corpus))
         os.replace(partial, path)
     count = -(-corpus.lengths // config.stride)
@@ -78,7 +78,8 @@ def _encode(found: checkpoint.Checkpoint, config: object, corpus: Corpus) -> np.
 
     from stages.codes.model import SpeechTokenizer
 
-    model = SpeechTokenizer(config)  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):  # the next model's initial weights must not depend on whether this ran
+        model = SpeechTokenizer(config)  # type: ignore[arg-type]
     checkpoint.load_strict(model, found)
     model.eval()
     with torch.inference_mode():

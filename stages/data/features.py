@@ -1,6 +1,7 @@
 """Features of a corpus, computed once: mel, waveform, pitch and phones of every utterance in flat memory-mapped arrays.
 
-The folder's name carries the digest of what it was made from, so features of another manifest or AudioSpec are never picked up.
+The folder's name carries the digest of what it was made from, so features of another manifest or AudioSpec are never
+picked up.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core import symbols
 from stages.core.audio import AudioSpec, mel_spectrogram, read_audio
 from stages.core.config import to_plain
 from stages.core.fingerprint import digest, file_digest
 from stages.data.manifest import Utterance, read_manifest
-from stages.text import symbols
 
 VERSION = 1
 PITCH_RANGE = (60.0, 400.0)
@@ -62,7 +63,7 @@ class Corpus:
 
 
 def steady_pitch(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
-    """Pitch by YIN (de Cheveigné & Kawahara 2002, librosa): (T,) Hz, 0 where it is unsteady, at a limit or the frame is quiet."""
+    """Pitch by YIN (de Cheveigné & Kawahara 2002, librosa): (T,) Hz, 0 where unsteady, at a limit or quiet."""
     import librosa
 
     frames = spec.frames(len(samples))

@@ -1,4 +1,4 @@
-"""The manifest: one JSON object a line (`id`, `audio`, `text`, `speaker`, `duration` in seconds, `phones` with end times)."""
+"""The manifest: a JSON object a line (`id`, `audio`, `text`, `speaker`, `duration` in s, `phones` with end times)."""
 
 from __future__ import annotations
 

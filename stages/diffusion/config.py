@@ -16,8 +16,8 @@ class DiffusionConfig:
     steps: int = 6
     """network evaluations"""
     guidance: float = 1.0
-    """classifier-free guidance: out = uncond + guidance * (cond - uncond); 1 = off (one evaluation a step instead of a pair)"""
-    temperature: float = 0.6
+    """classifier-free guidance: out = uncond + guidance * (cond - uncond); 1 = off (one evaluation a step, not two)"""
+    temperature: float = 0.25
     """standard deviation of the starting noise"""
     sampler: str = "euler"
 

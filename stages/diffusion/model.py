@@ -1,7 +1,8 @@
-"""The diffusion network: speech codes and a voice -> mel, by flow matching around the mel that plain regression expects.
+"""The diffusion network: speech codes and a voice -> mel, by flow matching around the mel that regression expects.
 
-As in Grad-TTS (Popov et al. 2021) and Matcha-TTS (Mehta et al. 2023) a prior network first says what mel to expect; here it is the
-tokenizer's own decoder, frozen. A ConvNeXt stack, modulated by noise level and voice, then learns only what the prior cannot know.
+As in Grad-TTS (Popov et al. 2021) and Matcha-TTS (Mehta et al. 2023) a prior network first says what mel to expect;
+here it is the tokenizer's own decoder, frozen. A ConvNeXt stack, modulated by noise level and voice, then learns only
+what the prior cannot know.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class DiffusionNetwork(nn.Module):
         super().__init__()
         self.config = config
         m, w, p = config.audio.n_mels, config.width, config.prior
-        self.prior = CodesDecoder(m, p.width, p.depth, p.stride, p.levels, p.voice_width).requires_grad_(False)
+        self.prior = CodesDecoder(m, p.width, p.depth, p.stride, p.levels, p.voice_width)
         self.nothing = nn.Parameter(torch.zeros(p.width))
         self.inputs = TimeConv(2 * m + p.width, w, 5)
         self.stack = ConvNeXtStack(w, config.depth, dilations=(1, 2), condition=config.time_width + p.voice_width)
@@ -68,7 +69,6 @@ class DiffusionNetwork(nn.Module):
         """reference mel (B, R, M) -> voice vectors (B, V)."""
         return self.prior.voice(reference)
 
-    @torch.no_grad()
     def condition(self, codes: Tensor, voice: Tensor) -> Tensor:
         """codes (B, N), voice (B, V) -> the prior's hidden frames and its mel (B, N * stride, D + M)."""
         hidden = self.prior.features(self.prior.quantizer.decode(codes), voice)

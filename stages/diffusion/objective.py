@@ -30,13 +30,16 @@ class DiffusionTrainingConfig:
     frames: int = 128
     unconditional: float = 0.05
     """share of items trained without codes, for classifier-free guidance"""
-    corruption: float = 0.03
+    corruption: float = 0.02
     """share of codes replaced by random ones: the decoder's codes are not perfect either"""
+    prior_weight: float = 1.0
+    noise_bias: float = 2.0
+    """noise levels are drawn as 1 - u ** noise_bias, u uniform: above 1 they favour high noise, where few-step samplers live"""
     speaker_weights: dict[str, float] = field(default_factory=dict)
 
 
 class DiffusionObjective:
-    """Loss: `velocity` (mean squared error, Lipman et al. 2022 eq. 23)."""
+    """Losses: `velocity` (mean squared error, Lipman et al. 2022 eq. 23) and `prior` (L1 of the mel to expect, Grad-TTS)."""
 
     stage = "diffusion"
 
@@ -90,14 +93,16 @@ class DiffusionObjective:
         codes = torch.where(draw(*codes.shape) < self.training.corruption, random, codes)
         voice = model.voice(batch["reference"])
         condition = model.condition(codes, voice)
+        prior = (condition[..., -mel.shape[-1] :] - mel).abs().mean()
         free = (draw(len(mel)) < self.training.unconditional).view(-1, 1, 1)
         condition = torch.where(free, model.unconditional(condition), condition)
-        sigma = draw(len(mel))
+        sigma = 1 - draw(len(mel)) ** self.training.noise_bias
         out = model(interpolate(mel, noise, sigma), sigma, condition, voice)
-        return {"velocity": (out - velocity(mel, noise)).square().mean()}
+        loss = (out - velocity(mel, noise)).square().mean()
+        return {"velocity": loss, "prior": self.training.prior_weight * prior}
 
     def validate(self) -> dict[str, float]:
-        """Mel L1 (normalised log-mel) of 6-step samples from the true codes at temperature 0.6, and of the prior alone."""
+        """Mel L1 (normalised log-mel) of 6-step samples from the true codes at temperature 0.25, and of the prior."""
         device = next(self.model.parameters()).device
         l1, prior = [], []
         for step in range(4):
@@ -106,7 +111,7 @@ class DiffusionObjective:
             }
             voice = self.model.voice(batch["reference"])
             condition = self.model.condition(batch["codes"], voice)
-            noise = torch.randn(batch["mel"].shape, generator=torch.Generator().manual_seed(step)).to(device) * 0.6
+            noise = torch.randn(batch["mel"].shape, generator=torch.Generator().manual_seed(step)).to(device) * 0.25
             out = euler(guided(self.model, 1.0, condition, voice, condition), noise, 6)
             l1.append(float((out - batch["mel"]).abs().mean()))
             prior.append(float((condition[..., -out.shape[-1] :] - batch["mel"]).abs().mean()))

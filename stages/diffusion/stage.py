@@ -44,7 +44,8 @@ class DiffusionStage:
     def _render(self, ranked: RankedCodes, voice: Voice, seed: int) -> Mel:
         if ranked.codes.codebook != self.codebook:
             raise checkpoint.CheckpointError(
-                f"{self.config.checkpoint}: renders codes of another tokenizer than the one these codes come from; use checkpoints of one training"
+                f"{self.config.checkpoint}: renders codes of another tokenizer than the one these codes come from; "
+                "use checkpoints of one training"
             )
         spec = self.network.config.audio
         speaker = self.voices(voice)

@@ -64,7 +64,7 @@ class SelfAttention(nn.Module):
         cache: KeyValueCache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """x (B, S, D); cos, sin (B or 1, 1, S, head_dim / 2); mask (B or 1, 1, S, S_all) bool, True = may look. -> (B, S, D)."""
+        """x (B, S, D) -> the same; cos, sin (B or 1, 1, S, head_dim / 2); mask (B or 1, 1, S, S_all), True = look."""
         b, s, d = x.shape
         q, k, v = self.qkv(x).view(b, s, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)

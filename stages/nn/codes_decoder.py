@@ -1,4 +1,4 @@
-"""From quantized speech codes and a voice to mel frames by plain regression: the tokenizer's decoder, and the prior of the diffusion."""
+"""Quantized codes and a voice -> mel frames by plain regression: the tokenizer's decoder and the diffusion's prior."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ REFERENCE_FRAMES = 192
 def reference_windows(mel: Tensor, fill: float) -> Tensor:
     """A clip's mel (T, M) as windows (W, REFERENCE_FRAMES, M); what is encoded of them is averaged.
 
-    A clip shorter than a window is padded with `fill` (the floor of the mel scale), a longer one loses a last part shorter
-    than half a window.
+    A clip shorter than a window is padded with `fill` (the floor of the mel scale), a longer one loses a last part
+    shorter than half a window.
     """
     short = -mel.shape[0] % REFERENCE_FRAMES
     if mel.shape[0] > REFERENCE_FRAMES and short > REFERENCE_FRAMES // 2:

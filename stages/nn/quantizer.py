@@ -1,4 +1,4 @@
-"""Finite scalar quantization (Mentzer et al. 2023): every dimension is rounded to one of a few levels; no codebook to collapse."""
+"""Finite scalar quantization (Mentzer et al. 2023): a dimension is rounded to a few levels; no codebook to collapse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Rounds each of len(levels) bounded dimensions to its number of levels, straight-through; a code is a mixed-radix number."""
+    """Rounds each of len(levels) bounded dimensions to its levels, straight-through; a code is a mixed-radix number."""
 
     levels: Tensor
     radix: Tensor
@@ -23,7 +23,7 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("radix", torch.tensor(radix), persistent=False)
 
     def bound(self, z: Tensor) -> Tensor:
-        """Squashes (…, d) so that rounding gives exactly `levels` values, centred at 0 for odd and at -1/2 for even counts (eq. 1-2)."""
+        """Squashes (…, d) so that rounding gives `levels` values, about 0 (odd) or -1/2 (even counts) (eq. 1-2)."""
         half = (self.levels - 1) * (1 + 1e-3) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
         shift = torch.atanh(offset / half)

@@ -13,7 +13,7 @@ from stages.nn.conditioning import reference_windows
 
 
 class VoiceMemory:
-    """Encodes each voice once: `encode` maps windows (W, R, M) to features (W, …), which are averaged over the windows."""
+    """Encodes each voice once: `encode` maps windows (W, R, M) to features (W, …), averaged over the windows."""
 
     def __init__(self, spec: AudioSpec, encode: Callable[[Tensor], Tensor], device: str) -> None:
         self.spec, self.encode, self.device = spec, encode, device
@@ -24,7 +24,8 @@ class VoiceMemory:
         if voice.digest not in self.known:
             if voice.clip.sample_rate != self.spec.sample_rate:
                 raise AudioError(
-                    f"voice {voice.name!r} is at {voice.clip.sample_rate} Hz, but the model hears {self.spec.sample_rate} Hz; resample the clip"
+                    f"voice {voice.name!r} is at {voice.clip.sample_rate} Hz, but the model hears "
+                    f"{self.spec.sample_rate} Hz; resample the clip"
                 )
             mel = mel_spectrogram(torch.from_numpy(voice.clip.samples), self.spec).T
             self.known[voice.digest] = self.encode(reference_windows(mel, self.spec.silence).to(self.device)).mean(

@@ -1,4 +1,4 @@
-"""Judges of candidates: each gives one score per candidate, higher is better. One function and one line in JUDGES each."""
+"""Judges of candidates: a score per candidate each, higher is better. One function and one line in JUDGES each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ class Evidence:
 
 
 def gather(towers: RerankTowers, phones: Tensor, candidates: Candidates) -> Evidence:
-    """Embeds the phones (P,) once and all candidates in one padded forward."""
+    """Embeds the phones (P,) once, all candidates in one padded forward; the padding's phone scores are never read."""
     rows = [torch.from_numpy(c.codes.codes) for c in candidates.items]
     codes = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).to(phones.device)
-    speech, logits = towers.hear(codes)
+    speech = towers.embed_speech(codes)
+    heard = [towers.ears(row[None].to(phones.device))[0] for row in rows]
+    logits = torch.nn.utils.rnn.pad_sequence(heard, batch_first=True)
     similarity = towers.scale * (speech @ towers.embed_text(phones[None])[0])
     return Evidence(phones, candidates, similarity, logits.log_softmax(-1))
 
@@ -52,9 +54,10 @@ SKIP = -4.0
 
 
 def best_path(log_probs: Tensor, phone_ids: Tensor) -> float:
-    """Viterbi score per code: log_probs (N, symbols), phones (P,) -> mean over N of the best path; -inf when there is none.
+    """Viterbi score per code: log_probs (N, symbols), phones (P,) -> mean over N of the best path; -inf without one.
 
-    The path moves on by at most two phones a code, pays SKIP for a phone left out, and starts and ends on the first or last two.
+    The path moves on by at most two phones a code, pays SKIP for a phone left out, starts on one of the first two
+    phones and ends on one of the last two.
     """
     emission = log_probs[:, phone_ids].double()  # (N, P)
     outside = torch.full((2,), -torch.inf, dtype=emission.dtype, device=emission.device)

@@ -1,21 +1,25 @@
 """Text and speech-token towers in one space (CLVP, Betker 2023), on open_clip's transformer.
 
-CLVP pools to one vector, and its author found that it "probably learns the set of words, not their order". So the speech tower
-here also names the phone at every code: that teaches it phones early, and gives the rerank stage a judge that hears order.
+CLVP pools to one vector, and its author found that it "probably learns the set of words, not their order". So the
+speech tower here also names the phone at every code: that teaches it phones early, and gives the rerank stage a judge
+that hears order.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import sys
 import types
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from stages.nn.phones import PhoneClassifier
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,20 @@ class RerankModelConfig:
     """Hyper-parameters. Tortoise's CLVP is width 768, layers 20, heads 12."""
 
     symbols: int = 42
-    codes: int = 1000
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    phone_width: int = 160
+    """the tokenizer's levels and width, for its phone classifier"""
     width: int = 128
     layers: int = 4
     heads: int = 4
     embedding: int = 128
     most_phones: int = 512
     most_codes: int = 1536
+
+    @property
+    def codes(self) -> int:
+        """Size of the codebook."""
+        return math.prod(self.levels)
 
 
 def text_transformer() -> Any:
@@ -79,7 +90,18 @@ class RerankTowers(nn.Module):
         self.text = make(config.most_phones, config.symbols + 1, tokens=False)
         self.speech = make(config.most_codes, config.codes + 2, tokens=True)
         self.phone_head = nn.Linear(config.width, config.symbols)
+        self.ears = PhoneClassifier(config.levels, config.phone_width, config.symbols).requires_grad_(False)
         self.log_scale = nn.Parameter(torch.tensor(2.659))  # 1 / 0.07, as CLIP
+
+    @torch.no_grad()
+    def start_from_phones(self) -> None:
+        """Code embeddings that begin as each code's sound: its levels and the phones it could be, at random angles."""
+        codes = torch.arange(self.config.codes)
+        sound = self.ears(codes.unsqueeze(1).expand(-1, 5))[:, 2].log_softmax(-1).clamp_min(-8.0)
+        sound = torch.cat((sound, self.ears.quantizer.decode(codes)), dim=-1)
+        sound = (sound - sound.mean(0)) / sound.std(0).clamp_min(1e-3)
+        turned = sound @ torch.randn(sound.shape[1], self.config.width) * (0.05 / sound.shape[1] ** 0.5)
+        cast(nn.Embedding, self.speech.token_embedding).weight[1 : self.config.codes + 1] += turned
 
     def embed_text(self, phones: Tensor) -> Tensor:
         """phones (B, P) ids, 0 = padding -> unit vectors (B, E). Raises ValueError beyond `most_phones`."""
@@ -88,7 +110,10 @@ class RerankTowers(nn.Module):
         )
 
     def hear(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """codes (B, N), -1 = padding -> unit vectors (B, E), phone logits at every code (B, N, symbols). Raises ValueError beyond `most_codes`."""
+        """codes (B, N), -1 = padding -> unit vectors (B, E), phone logits at every code (B, N, symbols).
+
+        Raises ValueError beyond `most_codes`.
+        """
         pooled, tokens = self.speech(_with_class(codes + 1, self.config.codes + 1, self.config.most_codes, "codes"))
         return F.normalize(pooled, dim=-1), self.phone_head(tokens[:, 1:])
 

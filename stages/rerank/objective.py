@@ -1,4 +1,4 @@
-"""Training of the rerank towers: open_clip's contrastive loss, damaged codes as hard negatives of their own text, phones at codes."""
+"""Training of the rerank towers: open_clip's contrastive loss, damaged codes as hard negatives, phones at codes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.core import checkpoint, symbols
+from stages.core.config import build, to_plain
 from stages.data.batching import LengthBuckets, frame_phones, held_out, pad
 from stages.data.codes import read_codes
 from stages.data.features import Corpus
 from stages.rerank.model import RerankModelConfig, RerankTowers
-from stages.text import symbols
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RerankTrainingConfig:
 
 
 def damage(codes: np.ndarray, other: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """What goes wrong in sampling: a stretch replaced by other speech or noise, dropped, repeated, or the end cut off."""
+    """What goes wrong in sampling: a stretch replaced by other speech or noise, dropped, repeated, or the end cut."""
     n = len(codes)
     length = int(rng.integers(2, max(3, n // 5) + 1))
     start = int(rng.integers(0, max(n - length, 0) + 1))
@@ -52,21 +53,23 @@ def damage(codes: np.ndarray, other: np.ndarray, size: int, rng: np.random.Gener
 
 
 class RerankObjective:
-    """Losses: `clip` (symmetric InfoNCE within the batch), `damaged` (own codes against two damaged copies), `phone` (cross-entropy
-    of the phone at each code)."""
+    """Losses: `clip` (symmetric InfoNCE within the batch), `damaged` (own codes against two damaged copies), `phone`
+    (cross-entropy of the phone at each code)."""
 
     stage = "rerank"
 
     def __init__(self, config: RerankModelConfig, training: RerankTrainingConfig, corpus: Corpus, seed: int) -> None:
         from open_clip.loss import ClipLoss
 
-        self.config, self.training, self.corpus = config, training, corpus
+        self.training, self.corpus = training, corpus
         self.codes = read_codes(training.codes, corpus)
-        if self.codes.size != config.codes:
-            raise ValueError(
-                f"{training.codes}: has {self.codes.size} codes, but the towers are set to {config.codes}; set network.codes"
-            )
-        self.model = RerankTowers(config)
+        tokenizer = checkpoint.read(training.codes, "codes")
+        own = {"levels": tokenizer.config["levels"], "phone_width": tokenizer.config["width"]}
+        self.config = build(RerankModelConfig, {**to_plain(config), **own}, training.codes)
+        self.model = RerankTowers(self.config)
+        ears = self.model.ears
+        ears.load_state_dict({name: tokenizer.tensors[name] for name in ears.state_dict()})
+        self.model.start_from_phones()
         self.contrast = ClipLoss()
         held = held_out(corpus.ids)
         self.rows, self.held = np.flatnonzero(~held), np.flatnonzero(held)
@@ -76,7 +79,7 @@ class RerankObjective:
         self.seed = seed
 
     def batch(self, step: int) -> dict[str, Any]:
-        """`phones` (B, P); `codes` (B, N), `damaged` (2B, N) with -1 = padding; `spoken`: the phone at each code, 0 = padding."""
+        """`phones` (B, P); `codes` (B, N), `damaged` (2B, N), -1 = padding; `spoken` (B, N): phones, 0 = padding."""
         return self._batch(self.rows[self.buckets.batch(step)], np.random.default_rng([self.seed, 11, step]))
 
     def _batch(self, items: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from stages.core import checkpoint
+from stages.core import checkpoint, symbols
 from stages.core.config import ConfigError, near_miss
 from stages.core.stage import Item
 from stages.core.types import Candidates, Phonemes, RankedCodes
 from stages.rerank.config import SPEC, RerankConfig
 from stages.rerank.judges import JUDGES, gather
 from stages.rerank.model import RerankModelConfig, RerankTowers
-from stages.text import symbols
 
 
 class RerankStage:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from stages.text import verbalize as say
 from stages.text.folding import MARK
@@ -157,7 +158,7 @@ _RULES = (
 def speak_abbreviations(text: str) -> str:
     """Abbreviations, initials ('U.S.A.', 'J. K.') and Roman numerals of folded text as words; numbers stay."""
     for pattern, spoken in _ROMAN_RULES:
-        text = pattern.sub(lambda m, spoken=spoken: _speak_roman(m, spoken), text)
+        text = pattern.sub(partial(_speak_roman, spoken=spoken), text)
     for pattern, speak in _RULES:
         text = pattern.sub(speak, text)
     return text

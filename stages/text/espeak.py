@@ -25,12 +25,13 @@ class EspeakG2P(G2P):
 
     def __init__(self, user: dict[str, Phones] | None = None, program: str = "espeak-ng"):
         super().__init__(user)
-        self._program = shutil.which(program)
-        if self._program is None:
+        found = shutil.which(program)
+        if found is None:
             raise ValueError(
                 f"text.g2p=espeak needs the program {program!r}, which is not installed; install it "
                 "(for example `apt install espeak-ng`) or use text.g2p=lexicon"
             )
+        self._program = found
         self._ask = lru_cache(maxsize=50_000)(self._pronounce)
 
     def _token(self, index: int, tokens: tuple[Token, ...], tags: list[str]) -> Phones:

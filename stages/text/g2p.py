@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 from functools import lru_cache
+from typing import Any
 
+from stages.core.symbols import VOICELESS, VOWELS
 from stages.text.heteronyms import choose
 from stages.text.lexicon import Lexicon, phones_of_ipa, resources
 from stages.text.normalize import Token
-from stages.text.symbols import VOICELESS, VOWELS
 from stages.text.tagging import Tagger
 
 Phones = tuple[str, ...]
@@ -164,16 +165,16 @@ class G2P:
                 return self.out_of_lexicon(word[: -len(written)]) + ending
         if "'" in word:  # o'neil, y'all: no rule, but neither is it spelled
             return self.out_of_lexicon(word.replace("'", ""))
-        for suffix, ending in _SUFFIXES:
+        for suffix, regular in _SUFFIXES:
             if word.endswith(suffix) and len(word) > len(suffix) + 2:
-                stem = self._stem(word[: -len(suffix)], suffix)
-                if stem:
-                    return stem + (ending if isinstance(ending, tuple) else ending(stem))
+                listed = self._stem(word[: -len(suffix)], suffix)
+                if listed:
+                    return listed + (regular if isinstance(regular, tuple) else regular(listed))
         for prefix, beginning in _PREFIXES.items():
             if word.startswith(prefix) and len(word) > len(prefix) + 3:
-                stem = self._base(word[len(prefix) :])
-                if stem:
-                    return beginning + stem
+                listed = self._base(word[len(prefix) :])
+                if listed:
+                    return beginning + listed
         return None
 
     def _stem(self, stem: str, suffix: str) -> Phones | None:
@@ -198,7 +199,7 @@ class G2P:
             if left[-1] == "s" and left[:-1] in self.lexicon and "s" + right in self.lexicon:
                 continue  # door+stoppers, not doors+toppers
             if left in self.lexicon and right in self.lexicon:
-                return self._base(left) + self._base(right)
+                return (self._base(left) or ()) + (self._base(right) or ())
         return None
 
     def _guess(self, word: str) -> Phones | None:
@@ -248,7 +249,7 @@ _PREFIXES = {
 
 
 @lru_cache(maxsize=1)
-def _g2p_model():
+def _g2p_model() -> Any:
     import pycrfsuite
 
     tagger = pycrfsuite.Tagger()

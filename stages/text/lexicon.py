@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from stages.text.symbols import VOWELS, known_phone
+from stages.core.symbols import VOWELS, known_phone
 
 IPA = {
     "ɑ": "aa", "æ": "ae", "ʌ": "ah", "ɔ": "ao", "aʊ": "aw", "ə": "ax", "aɪ": "ay", "b": "b", "t͡ʃ": "ch", "d": "d",

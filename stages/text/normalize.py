@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stages.core.symbols import known_phone
 from stages.text import abbreviations, names, numeric
 from stages.text.folding import MARK, fold
-from stages.text.symbols import known_phone
 from stages.text.units import spoken_letters
 
 _OVERRIDE = re.compile(r"\[\[([^\[\]]*)\]\]")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from stages.text import units
 from stages.text import verbalize as say
@@ -99,7 +100,7 @@ def _money(match: re.Match[str]) -> str:
         return f"{head}{say.decimal(amount)} {name}{plural}"
     spoken = [f"{say.integer(whole)} {name}{'' if int(whole or 0) == 1 else plural}"] if int(whole or 0) else []
     if part and int(part):
-        cents = "pence" if minor == "penny" and part != "01" else minor + ("" if part == "01" else "s")
+        cents = "pence" if minor == "penny" and part != "01" else f"{minor}{'' if part == '01' else 's'}"
         spoken.append(f"{say.cardinal(int(part))} {cents}")
     return f"{head}{' and '.join(spoken) or f'zero {name}s'} {note or ''}"
 
@@ -189,8 +190,12 @@ def _apply(rules: list[Rule], text: str) -> str:
     for pattern, speak in rules:
         if not any(char.isdigit() for char in text):
             return text
-        text = pattern.sub(lambda m, speak=speak: f" {speak(m)} ", text)
+        text = pattern.sub(partial(_spaced, speak), text)
     return text
+
+
+def _spaced(speak: Callable[[re.Match[str]], str], match: re.Match[str]) -> str:
+    return f" {speak(match)} "
 
 
 def speak_quantities(text: str) -> str:

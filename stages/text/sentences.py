@@ -57,7 +57,8 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     mark = match[0].rstrip("\"'”’»)]")
     if not mark or mark[0] in "\n。！？":
         return True
-    following = _NEXT_WORD.match(text, match.end())[1]
+    after = _NEXT_WORD.match(text, match.end())
+    following = after[1] if after else ""
     if following[:1].islower():
         return False
     if mark != ".":

@@ -6,6 +6,7 @@ import base64
 import string
 import threading
 from functools import lru_cache
+from typing import Any
 
 from stages.text.lexicon import resources
 
@@ -13,8 +14,8 @@ from stages.text.lexicon import resources
 class Tagger:
     """Tags a sentence; the model (9 MB, memory-mapped) is opened at the first one."""
 
-    def __init__(self):
-        self._model = None
+    def __init__(self) -> None:
+        self._model: Any = None
         self._lock = threading.Lock()  # a CRF tagger keeps the sentence it works on: one thread at a time
 
     def __call__(self, written: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The adversarial loss: it owns the discriminators and their optimizer, so that the trainer's loop knows nothing of GANs."""
+"""The adversarial loss: it owns the discriminators and their optimizer, so that the trainer knows nothing of GANs."""
 
 from __future__ import annotations
 

@@ -7,12 +7,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from stages.training.adversarial import AdversarialLoss
+
 
 class Objective(Protocol):
     """A model, its batches and its losses by name. Everything a step draws comes from the step's number.
 
-    `model` is what is optimised and exported. `losses` returns weighted terms whose sum is minimised; terms whose name starts
-    with `_` are only logged.
+    `model` is what is optimised and exported. `losses` returns weighted terms whose sum is minimised; terms whose name
+    starts with `_` are only logged.
     """
 
     stage: str
@@ -28,6 +30,6 @@ class Objective(Protocol):
 
     def meta(self) -> dict[str, Any]: ...
 
-    def adversary(self) -> nn.Module | None:
+    def adversary(self) -> AdversarialLoss | None:
         """The part with an optimizer of its own (a GAN's discriminators), saved for resuming and never exported."""
         ...

@@ -17,7 +17,7 @@ def adamw(model: nn.Module, lr: float, betas: tuple[float, float], weight_decay:
 
 
 def lr_factor(step: int, steps: int, warmup: int, decay_share: float, floor: float) -> float:
-    """Warm-up, plateau, then a cosine from 1 to `floor` over the last `decay_share` of the run (decay_share 1 = plain cosine)."""
+    """Warm-up, plateau, then a cosine from 1 to `floor` over the last `decay_share` of the run (1 = plain cosine)."""
     if step < warmup:
         return (step + 1) / warmup
     start = max(warmup, steps * (1 - decay_share))

@@ -1,4 +1,6 @@
-"""Trains one model from a YAML file, in plain Python: `python -m stages.training.run configs/train/starter/codes.yaml --minutes 9`.
+"""Trains one model from a YAML file, in plain Python.
+
+`python -m stages.training.run configs/train/starter/codes.yaml --minutes 9`
 
 Needs torch and this repository only (no Prefect), so it also runs on a bare GPU machine, in slices that resume.
 """
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.audio import AudioSpec
-from stages.core.config import ConfigError, build, near_miss, read_with_base, merge, parse_set
+from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base
 from stages.training.trainer import Trainer, TrainerConfig, TrainingError
 
 OBJECTIVES = {

@@ -1,7 +1,7 @@
-"""The one trainer: step, accumulation, clipping, schedule, EMA, logging, validation, checkpoints, exact resume, time boxes.
+"""The one trainer: step, accumulation, clipping, schedule, EMA, log, validation, checkpoints, exact resume, time boxes.
 
-State that a resume needs: weights, average, optimizer moments, the adversary's, and the step. Everything random is drawn from
-the step's number, so `N steps, kill, N steps` equals `2N steps` bit for bit on the CPU.
+State that a resume needs: weights, average, optimizer moments, the adversary's, and the step. Everything random is
+drawn from the step's number, so `N steps, kill, N steps` equals `2N steps` bit for bit on the CPU.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Trainer:
         self.step = 0
         self._restore()
 
-    # --- the loop -------------------------------------------------------------------------------------------------------
+    # --- the loop ---------------------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -95,12 +95,14 @@ class Trainer:
         end = min(self.config.steps, stop_at or self.config.steps)
         began = saved = time.monotonic()
         totals: dict[str, float] = {}
+        counted = 0
         while self.step < end and time.monotonic() - began < minutes * 60 and not stopped():
             for name, value in self._train_step().items():
                 totals[name] = totals.get(name, 0.0) + value
+            counted += 1
             if self.step % self.config.log_every == 0:
-                self._log("train", {k: v / self.config.log_every for k, v in totals.items()}, began)
-                totals = {}
+                self._log("train", {k: v / counted for k, v in totals.items()}, began)
+                totals, counted = {}, 0
             if progress:
                 progress(self.step, end)
             if self.step % self.config.validate_every == 0 and self.step < end:
@@ -130,7 +132,7 @@ class Trainer:
                 losses = self.objective.losses(batch, draws, self.step)
             total = torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum()
             if not torch.isfinite(total):
-                terms = ", ".join(f"{k}={float(v):.4g}" for k, v in losses.items())
+                terms = ", ".join(f"{k}={float(v.detach()):.4g}" for k, v in losses.items())
                 raise TrainingError(
                     f"step {self.step}: the loss is not finite ({terms}); items: {batch.get('ids', 'unnamed')}"
                 )
@@ -138,6 +140,8 @@ class Trainer:
             for name, value in losses.items():
                 values[name] = values.get(name, 0.0) + float(value.detach()) / config.accumulate
         values["_grad"] = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
+        if not math.isfinite(values["_grad"]):
+            raise TrainingError(f"step {self.step}: a gradient is not finite; items: {batch.get('ids', 'unnamed')}")
         self.optimizer.step()
         self.average.update(model)
         self.step += 1
@@ -170,7 +174,7 @@ class Trainer:
             file.write(json.dumps(row) + "\n")
         log.info("%s", row)
 
-    # --- checkpoints ----------------------------------------------------------------------------------------------------
+    # --- checkpoints ------------------------------------------------------------------------------------------------
 
     def save(self, metrics: dict[str, float] | None = None) -> None:
         """Writes the resume state and the averaged weights as a checkpoint that inference loads."""
@@ -178,12 +182,17 @@ class Trainer:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(self._state(), partial / "state.safetensors")
-        (partial / "state.json").write_text(
-            json.dumps({"step": self.step, "updates": self.average.updates, "experiment": self._identity()})
-        )
+        facts = self.objective.meta()
+        state = {
+            "step": self.step,
+            "updates": self.average.updates,
+            "experiment": self._identity(),
+            "codebook": facts.get("codebook"),
+        }
+        (partial / "state.json").write_text(json.dumps(state))
         checkpoint.replace_folder(partial, resume)
         meta = {
-            **self.objective.meta(),
+            **facts,
             "stage": self.objective.stage,
             "step": self.step,
             "metrics": metrics or {},
@@ -199,7 +208,7 @@ class Trainer:
         adversary = self.objective.adversary()
         if adversary is not None:
             state |= {f"adversary.{k}": v for k, v in adversary.state_dict().items()}
-            state |= flatten_optimizer("adversary_optimizer", adversary.optimizer)  # type: ignore[arg-type]
+            state |= flatten_optimizer("adversary_optimizer", adversary.optimizer)
         return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
 
     def _identity(self) -> str:
@@ -217,7 +226,14 @@ class Trainer:
         meta = json.loads((resume / "state.json").read_text(encoding="utf-8"))
         if meta["experiment"] != self._identity():
             raise ConfigError(
-                f"{resume}: was trained with another config; name another folder with --set folder=…, or delete this one"
+                f"{resume}: was trained with another config; name another folder with --set folder=…, "
+                "or delete this one"
+            )
+        trained_on, given = meta.get("codebook"), self.objective.meta().get("codebook")
+        if trained_on and given and trained_on != given:  # runs of before this was kept do not say
+            raise ConfigError(
+                f"{resume}: was trained on the codes of another tokenizer; name another folder with --set folder=…, "
+                "or delete this one"
             )
         state = load_file(resume / "state.safetensors", device=str(self.device))
         part = lambda prefix: {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}  # noqa: E731
@@ -228,7 +244,7 @@ class Trainer:
         adversary = self.objective.adversary()
         if adversary is not None:
             adversary.load_state_dict(part("adversary"))
-            restore_optimizer(adversary.optimizer, part("adversary_optimizer"))  # type: ignore[arg-type]
+            restore_optimizer(adversary.optimizer, part("adversary_optimizer"))
         self.step = meta["step"]
 
 

@@ -1,4 +1,4 @@
-"""Discriminators of the vocoder: multi-period and multi-scale (HiFi-GAN), multi-resolution spectrogram (UnivNet, Jang et al. 2021)."""
+"""The vocoder's discriminators: multi-period, multi-scale (HiFi-GAN), multi-resolution spectrogram (UnivNet, 2021)."""
 
 from __future__ import annotations
 

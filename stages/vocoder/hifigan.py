@@ -1,9 +1,10 @@
-"""The HiFi-GAN generator (Kong et al. 2020), versions V1, V2 and V3 by config: transposed convolutions at growing rates."""
+"""The HiFi-GAN generator (Kong et al. 2020), V1, V2 and V3 by config: transposed convolutions at growing rates."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,10 @@ SLOPE = 0.1
 
 @dataclass(frozen=True)
 class HifiGanConfig:
-    """Hyper-parameters; the defaults are V1. V2: channels 128. V3: block 2, rates (8, 8, 4), kernels (16, 16, 8), channels 256."""
+    """Hyper-parameters; the defaults are V1. V2: channels 128.
+
+    V3: block 2, rates (8, 8, 4), kernels (16, 16, 8), channels 256.
+    """
 
     channels: int = 512
     rates: tuple[int, ...] = (8, 8, 2, 2)
@@ -78,7 +82,7 @@ class HifiGanGenerator(nn.Module):
         x = self.inputs(mel)
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             x = up(F.leaky_relu(x, SLOPE))
-            x = torch.stack([block(x) for block in blocks]).mean(0)  # type: ignore[union-attr]
+            x = torch.stack([block(x) for block in cast(nn.ModuleList, blocks)]).mean(0)
         return torch.tanh(self.outputs(F.leaky_relu(x))).squeeze(1)
 
     def fold_weight_norm(self) -> None:

@@ -32,7 +32,7 @@ class Vocoder(nn.Module):
     def __init__(self, config: VocoderModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator: nn.Module
+        self.generator: HifiGanGenerator | SourceFilterGenerator
         if config.generator == "hifigan":
             self.generator = HifiGanGenerator(config.hifigan, config.audio.n_mels, config.audio.hop)
         else:
@@ -47,7 +47,7 @@ class Vocoder(nn.Module):
         return self.generator(mel, noise, log_pitch)
 
     def train_forward(self, mel: Tensor, pitch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Waveform and the pitch loss (0 without a pitch predictor); a known pitch (B, T) Hz replaces the predicted one."""
+        """Waveform and the pitch loss (0 without a predictor); a known pitch (B, T) Hz replaces the predicted one."""
         if isinstance(self.generator, HifiGanGenerator):
             return self.generator(mel.transpose(1, 2)), mel.new_zeros(())
         logits = self.generator.pitch(mel)

@@ -15,6 +15,7 @@ from stages.data.features import Corpus
 from stages.training.adversarial import AdversarialLoss
 from stages.vocoder.discriminators import DiscriminatorConfig, Discriminators
 from stages.vocoder.model import Vocoder, VocoderModelConfig
+from stages.vocoder.source_filter import SourceFilterGenerator
 
 RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128), (256, 64))
 """(n_fft, hop) of the multi-resolution STFT loss (Yamamoto et al. 2020)"""
@@ -113,7 +114,7 @@ class VocoderObjective:
             fake = self.model(batch["mel"], torch.Generator().manual_seed(step))
             mel_l1.append(float((mel_spectrogram(fake, self.config.audio).transpose(1, 2) - batch["mel"]).abs().mean()))
             stft.append(float(stft_loss(fake, batch["audio"])))
-            if self.config.generator == "source_filter":
+            if isinstance(self.model.generator, SourceFilterGenerator):
                 pitch = self.model.generator.pitch
                 known = batch["pitch"] > 0
                 error = (pitch.log_pitch(pitch(batch["mel"])).exp() / batch["pitch"].clamp_min(1) - 1).abs()[known]

@@ -1,8 +1,9 @@
-"""The frame-rate generator: harmonic and noise sources, shaped by filters that a ConvNeXt stack predicts, joined by an inverse STFT.
+"""The frame-rate generator: harmonic and noise sources, filters from a ConvNeXt stack, joined by an inverse STFT.
 
-HiFi-GAN's family on a budget: as in HiFTNet (Li et al. 2023) a sine-like source spares the network the phase, as in the neural
-homomorphic vocoder (Liu et al. 2020) the harmonic filter is minimum-phase from its log-magnitude, as in Vocos (Siuzdak 2023)
-every heavy layer runs at frame rate. The filters start from the mel itself, so the untrained network already has the envelope.
+HiFi-GAN's family on a budget: as in HiFTNet (Li et al. 2023) a sine-like source spares the network the phase, as in the
+neural homomorphic vocoder (Liu et al. 2020) the harmonic filter is minimum-phase from its log-magnitude, as in Vocos
+(Siuzdak 2023) every heavy layer runs at frame rate. The filters start from the mel itself, so the untrained network
+already has the envelope.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ WORDS = (
 
 def phones_of(text):
     """Phones of a text: a letter is a phone, a word boundary nothing, both ends a pause."""
-    from stages.text.symbols import PHONES
+    from stages.core.symbols import PHONES
 
     letters = [c for c in text.lower() if c.isalpha()]
     return ["pau", *(PHONES[(ord(c) - ord("a")) * 7 % len(PHONES)] for c in letters), "pau"]
@@ -63,7 +63,7 @@ def sentence(number):
 
 
 def write(folder, count=24, voices=("rms", "slt")):
-    """Writes `count` utterances a voice with a manifest into `folder`; the last of each voice is held out. -> manifest"""
+    """Writes `count` utterances a voice and a manifest into `folder`; the last of each is held out. -> manifest"""
     rows = []
     for voice in voices:
         (folder / "audio" / voice).mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,8 @@ def write(folder, count=24, voices=("rms", "slt")):
             phones = speak(voice, text, path)
             held = 0 if i == count - 1 else 0xF0000000 + i
             rows.append({"id": f"{voice}-{held:08x}{i:08x}", "audio": str(path.relative_to(folder)), "text": text,
-                         "speaker": voice, "duration": soundfile.info(str(path)).duration, "phones": phones})  # fmt: skip
+                         "speaker": voice, "phones": phones,
+                         "duration": soundfile.info(str(path)).duration})  # fmt: skip
     manifest = folder / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest
@@ -84,7 +85,8 @@ def write_wordnet(folder, examples=200):
     folder.mkdir(parents=True, exist_ok=True)
     head = "  1 This is the licence\n"
     noun = [
-        f"{i:08d} 03 n 01 {WORDS[i % len(WORDS)]} 0 000 | a {' '.join((WORDS + WORDS)[i % 17 : i % 17 + 3 + i % 4])} of "
+        f"{i:08d} 03 n 01 {WORDS[i % len(WORDS)]} 0 000 | "
+        f"a {' '.join((WORDS + WORDS)[i % 17 : i % 17 + 3 + i % 4])} of "
         f'number {"abcdefghij"[i % 10]}{"klmnopqrst"[i // 10 % 10]}; "{sentence(1000 + i)[:-1]}"'
         for i in range(examples)
     ]

@@ -1,4 +1,4 @@
-"""What every stage owes: a batch of 3 equals 3 batches of 1, the same seed the same result, clear errors for what does not fit."""
+"""What every stage owes: a batch of 3 = 3 batches of 1, same seed same result, clear errors for what does not fit."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from stages.autoregressive.config import AutoregressiveConfig
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
 from stages.autoregressive.stage import AutoregressiveStage
-from stages.core import checkpoint
+from stages.core import checkpoint, symbols
 from stages.core.audio import AudioError, AudioSpec
 from stages.core.config import ConfigError
 from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
@@ -17,7 +17,6 @@ from stages.diffusion.stage import DiffusionStage
 from stages.rerank.config import RerankConfig
 from stages.rerank.model import RerankModelConfig, RerankTowers
 from stages.rerank.stage import RerankStage
-from stages.text import symbols
 from stages.vocoder.config import VocoderConfig
 from stages.vocoder.model import Vocoder, VocoderModelConfig
 from stages.vocoder.source_filter import SourceFilterConfig
@@ -35,7 +34,10 @@ def folder(tmp_path_factory):
             AutoregressiveDecoder,
             AutoregressiveModelConfig(codes=40, width=32, depth=1, heads=2, conditioning_width=32),
         ),
-        "rerank": (RerankTowers, RerankModelConfig(codes=40, width=32, layers=1, heads=2, embedding=16)),
+        "rerank": (
+            RerankTowers,
+            RerankModelConfig(levels=(8, 5), phone_width=16, width=32, layers=1, heads=2, embedding=16),
+        ),
         "diffusion": (
             DiffusionNetwork,
             DiffusionModelConfig(

@@ -139,7 +139,8 @@ def _fields(rng: random.Random) -> dict[str, str]:
 
 def sentences(count: int, seed: int) -> list[str]:
     """`count` different sentences, the same ones for the same seed."""
-    rng, out = random.Random(seed), {}
+    rng = random.Random(seed)
+    out: dict[str, None] = {}
     while len(out) < count:
         text = rng.choice(TEMPLATES).format(**_fields(rng))
         out[text[0].upper() + text[1:]] = None

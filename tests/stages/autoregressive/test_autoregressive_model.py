@@ -53,7 +53,8 @@ def test_padded_phones_and_codes_do_not_matter(model, inputs):
     other = torch.tensor([[1, 8, 8, 8, 8, 8, 8, 8, 8, 1]])
     pad = lambda x, n: torch.nn.functional.pad(x, (0, n - x.shape[1]))  # noqa: E731
     batch = model(
-        torch.cat((pad(phones, 10), other)), reference.expand(2, -1, -1), torch.cat((pad(previous, 12), torch.full((1, 12), 3))),
+        torch.cat((pad(phones, 10), other)), reference.expand(2, -1, -1),
+        torch.cat((pad(previous, 12), torch.full((1, 12), 3))),
         torch.cat((pad(pointers, 12), torch.zeros(1, 12, dtype=torch.long))),
     )  # fmt: skip
     for one, many in zip(alone, batch, strict=True):

@@ -11,7 +11,7 @@ from stages.core import checkpoint
 from stages.rerank.model import RerankModelConfig, RerankTowers
 from stages.rerank.objective import damage
 
-TINY = RerankModelConfig(codes=36, width=32, layers=2, heads=2, embedding=16)
+TINY = RerankModelConfig(levels=(6, 6), phone_width=16, width=32, layers=2, heads=2, embedding=16)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from stages.text import symbols
+from stages.core import symbols
 from stages.text.lexicon import read_user_lexicon
 from stages.text.sentences import split_sentences, spoken_length
 from stages.text.stage import NothingToSay, TextConfig, TextStage
@@ -30,13 +30,6 @@ def check(result):
     assert all(word.phones for word in result.words)
     assert [p for w in result.words for p in w.phones] == [s for s in result.symbols if s != "pau"]
     assert len(symbols.ids(result.symbols)) == len(result.symbols)
-
-
-def test_symbol_table():
-    assert symbols.SYMBOLS[:3] == ("<pad>", "pau", "aa")
-    assert symbols.ids(["pau", "aa", "zh"]) == [1, 2, len(symbols.SYMBOLS) - 1]
-    with pytest.raises(ValueError, match="'AH0' is not a phone; did you mean 'ah'"):
-        symbols.ids(["AH0"])
 
 
 @pytest.mark.parametrize(

@@ -93,13 +93,25 @@ def test_changed_config_refuses_to_resume(tiny_run, tmp_path):
     make_trainer(tiny_run("codes", "trainer.steps=9", "trainer.log_every=1", folder=tmp_path / "r"))  # may change
 
 
+def test_another_tokenizer_refuses_to_resume(tiny_run, tmp_path):
+    run = tiny_run("diffusion", folder=tmp_path / "r")
+    make_trainer(run).run(stop_at=1)
+    path = tmp_path / "r" / "resume" / "state.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"codebook": "0" * 64}))
+    with pytest.raises(ConfigError, match="was trained on the codes of another tokenizer; name another folder"):
+        make_trainer(run)
+    path.write_text(json.dumps({k: v for k, v in kept.items() if k != "codebook"}))  # as runs before it was kept
+    assert kept["codebook"] and make_trainer(run).step == 1
+
+
 @pytest.mark.parametrize("model", ["autoregressive", "rerank", "diffusion"])
 def test_dependents_train_and_name_their_tokenizer(tiny_run, tiny_codes, tmp_path, model):
     trainer = make_trainer(tiny_run(model, folder=tmp_path / "r"))
     metrics = trainer.run(stop_at=2)
     meta = checkpoint.read_meta(tmp_path / "r" / "checkpoint")
     assert metrics and meta["codebook"] == checkpoint.checkpoint_digest(tiny_codes)
-    if model != "diffusion":  # which takes its sizes from the tokenizer
+    if model == "autoregressive":  # the others take their sizes from the tokenizer
         with pytest.raises(ValueError, match="has 36 codes"):
             make_trainer(tiny_run(model, "network.codes=35", folder=tmp_path / "s"))
 
