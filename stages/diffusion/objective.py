@@ -34,12 +34,12 @@ class DiffusionTrainingConfig:
     """share of codes replaced by random ones: the decoder's codes are not perfect either"""
     prior_weight: float = 1.0
     noise_bias: float = 2.0
-    """noise levels are drawn as 1 - u ** noise_bias, u uniform: above 1 they favour high noise, where few-step samplers live"""
+    """noise levels are drawn as 1 - u ** noise_bias, u uniform: above 1 favours high noise, where few-step samplers live"""
     speaker_weights: dict[str, float] = field(default_factory=dict)
 
 
 class DiffusionObjective:
-    """Losses: `velocity` (mean squared error, Lipman et al. 2022 eq. 23) and `prior` (L1 of the mel to expect, Grad-TTS)."""
+    """Losses: `velocity` (squared error, Lipman et al. 2022 eq. 23) and `prior` (L1 of the mel to expect, Grad-TTS)."""
 
     stage = "diffusion"
 
