@@ -13,6 +13,7 @@ import importlib.metadata
 import logging
 import platform
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -441,7 +442,9 @@ def resident(node: Node, device: str) -> tuple[Any, threading.Lock, float]:
         start = time.perf_counter()
         module, _, name = node.target.partition(":")
         try:
-            stage = getattr(importlib.import_module(module), name).load(node.config, device)
+            kind = getattr(importlib.import_module(module), name)
+            _use_one_thread()
+            stage = kind.load(node.config, device)
         except (
             RuntimeError,
             AssertionError,
@@ -453,6 +456,13 @@ def resident(node: Node, device: str) -> tuple[Any, threading.Lock, float]:
             ) from None
         _residents[key] = (stage, threading.Lock())
         return (*_residents[key], time.perf_counter() - start)
+
+
+def _use_one_thread() -> None:
+    """One torch thread per worker: models this small only wait for more, workers side by side would fight for the cores,
+    and a sum that is split over the cores of one machine rounds differently on another."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def keep_voices(documents: Iterable[Document], waiting: set[str], store: ArtifactStore) -> None:

@@ -34,7 +34,7 @@ class DiffusionTrainingConfig:
     """share of codes replaced by random ones: the decoder's codes are not perfect either"""
     prior_weight: float = 1.0
     noise_bias: float = 2.0
-    """noise levels are drawn as 1 - u ** noise_bias, u uniform: above 1 favours high noise, where few-step samplers live"""
+    """noise levels are drawn as 1 - u ** noise_bias, u uniform; above 1 favours high noise, as few-step samplers do"""
     speaker_weights: dict[str, float] = field(default_factory=dict)
 
 
