@@ -14,14 +14,14 @@ class AutoregressiveConfig:
 
     checkpoint: str = "artifacts/starter/autoregressive"
     candidates: int = 8
-    temperature: float = 0.7
+    temperature: float = 0.5
     top_p: float = 0.9
     top_k: int = 0
     """0 = no limit"""
     repetition_penalty: float = 1.0
     """logits of codes seen in the last `repetition_window` are divided (multiplied, when negative) by this; 1 = off"""
     repetition_window: int = 16
-    duration_temperature: float = 0.7
+    duration_temperature: float = 0.6
     """temperature of the choice to stay on a phone or move on"""
     max_codes_per_phone: float = 6.0
     """length guard: no candidate has more codes per phone symbol than this; one that reaches it is `truncated`"""

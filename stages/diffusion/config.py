@@ -17,7 +17,7 @@ class DiffusionConfig:
     """network evaluations"""
     guidance: float = 1.0
     """classifier-free guidance: out = uncond + guidance * (cond - uncond); 1 = off (one evaluation a step, not two)"""
-    temperature: float = 0.25
+    temperature: float = 0.15
     """standard deviation of the starting noise"""
     sampler: str = "euler"
 

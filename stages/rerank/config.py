@@ -14,7 +14,7 @@ class RerankConfig:
 
     checkpoint: str = "artifacts/starter/rerank"
     judges: dict[str, float] = field(
-        default_factory=lambda: {"clip": 0.2, "phones": 4.0, "log_prob": 0.5, "faults": 10.0}
+        default_factory=lambda: {"clip": 0.1, "phones": 3.0, "log_prob": 2.0, "faults": 10.0}
     )
     """judge -> weight; the candidate with the highest weighted sum of scores is taken"""
 
