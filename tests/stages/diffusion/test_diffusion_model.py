@@ -100,11 +100,12 @@ def test_a_prior_that_is_right_is_the_whole_velocity():
     torch.testing.assert_close(out, velocity(data, noise), rtol=1e-3, atol=1e-3)
 
 
-def test_the_prior_is_the_tokenizers_and_stays_frozen(tiny_objective, tiny_codes, overfit):
+def test_the_prior_starts_as_the_tokenizers_decoder_and_trains_on(tiny_objective, tiny_codes, overfit):
     objective = tiny_objective("diffusion")
     tokenizer = checkpoint.read(tiny_codes, "codes").tensors
-    overfit(objective, steps=2)
     assert all(torch.equal(v, tokenizer[k]) for k, v in objective.model.prior.state_dict().items())
+    overfit(objective, steps=2)
+    assert not torch.equal(objective.model.prior.up.weight, tokenizer["up.weight"])
 
 
 def test_overfits_one_batch(tiny_objective, overfit):
