@@ -1,0 +1,20 @@
+"""Caretta's stages: text in, speech out, through separately trained models that meet only in `core/types.py`.
+
+    text ─► Phonemes            stages/text             normalise, G2P
+    Phonemes + Voice ─► Candidates   stages/autoregressive   GPT-2 style decoder with a monotonic phone pointer
+    Phonemes + Candidates ─► RankedCodes   stages/rerank     text and speech towers, judges
+    RankedCodes + Voice ─► Mel  stages/diffusion        flow matching around a regression prior
+    Mel ─► Audio                stages/vocoder          source-filter (starter) or HiFi-GAN
+
+`codes` is the tokenizer that the decoder, the towers and the diffusion are trained on; `training`, `data` and
+`evaluation` drive the stages and are none themselves. Imports point one way: flows -> stages/<x>/{stage,objective}
+-> stages/<x>/model -> stages/nn -> stages/core. A stage never imports a stage; `stage.py` and `objective.py` never
+import each other.
+
+Words: a *phone* is one ARPAbet symbol, a *code* one speech token (32 ms in the starter), a *frame* one mel column
+(16 ms), a *candidate* one sampled code sequence, a *voice* a reference clip with a name, a *key* the sha256 that
+addresses a result.
+
+Shapes: B batch, K candidates, P phones, N codes, T mel frames, M mel channels, D model width, L audio samples, R
+reference frames.
+"""

@@ -459,8 +459,11 @@ def resident(node: Node, device: str) -> tuple[Any, threading.Lock, float]:
 
 
 def _use_one_thread() -> None:
-    """One torch thread per worker: models this small only wait for more, workers side by side would fight for the cores,
-    and a sum that is split over the cores of one machine rounds differently on another."""
+    """One torch thread per worker.
+
+    Models this small only wait for more, workers side by side would fight for the cores, and a sum that is split over
+    the cores of one machine rounds differently on another.
+    """
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
