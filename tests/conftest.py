@@ -90,3 +90,19 @@ def overfit():
         return first, float(loss().detach())
 
     return run
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A working directory with fake stages, a route `tortoise` and the voices rms and slt."""
+    import fakestages
+
+    from stages.core import pipeline, route, voices
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(route, "STAGES", dict(route.STAGES))
+    monkeypatch.setattr(route, "ROUTES", route.ROUTES)
+    monkeypatch.setattr(voices, "FOLDER", voices.FOLDER)
+    monkeypatch.setattr(pipeline, "SPLITTER", pipeline.SPLITTER)
+    fakestages.install(tmp_path)
+    return tmp_path

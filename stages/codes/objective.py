@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from stages.codes.model import CodesModelConfig, SpeechTokenizer
 from stages.core import symbols
-from stages.data.batching import Crops, crop, frame_phones, held_out, speaker_weights
+from stages.data.batching import Crops, crop, frame_phones, split_crops
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
 
@@ -35,10 +35,7 @@ class CodesObjective:
     def __init__(self, config: CodesModelConfig, training: CodesTrainingConfig, corpus: Corpus, seed: int) -> None:
         self.config, self.training, self.corpus = config, training, corpus
         self.model = SpeechTokenizer(config)
-        held = held_out(corpus.ids)
-        weights = speaker_weights(corpus, training.speaker_weights)
-        self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
-        self.held = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), weights, seed + 1)
+        self.crops, self.held = split_crops(corpus, training.speaker_weights, seed)
         self.fill = config.audio.silence
 
     def batch(self, step: int) -> dict[str, Any]:

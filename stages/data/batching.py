@@ -121,6 +121,15 @@ def frame_phones(corpus: Corpus, i: int, stride: int) -> np.ndarray:
     return corpus.phones[span][place].astype(np.int64)
 
 
+def split_crops(corpus: Corpus, weights: dict[str, float], seed: int) -> tuple[Crops, Crops]:
+    """Crops of the training utterances and of the held-out ones."""
+    held, mass = held_out(corpus.ids), speaker_weights(corpus, weights)
+    return (
+        Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), mass, seed),
+        Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), mass, seed + 1),
+    )
+
+
 def pad(rows: list[np.ndarray], fill: int) -> Tensor:
     """Rows of different lengths as one (B, longest) tensor."""
     out = np.full((len(rows), max(len(r) for r in rows)), fill, np.int64)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.core import checkpoint
 from stages.core.config import build, to_plain
-from stages.data.batching import Crops, crop, held_out, speaker_weights
+from stages.data.batching import Crops, crop, split_crops
 from stages.data.codes import read_codes
 from stages.data.features import Corpus
 from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
@@ -54,10 +54,7 @@ class DiffusionObjective:
         self.model = DiffusionNetwork(config)
         prior = self.model.prior
         prior.load_state_dict({name: tokenizer.tensors[name] for name in prior.state_dict()})
-        held = held_out(corpus.ids)
-        weights = speaker_weights(corpus, training.speaker_weights)
-        self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
-        self.held = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), weights, seed + 1)
+        self.crops, self.held = split_crops(corpus, training.speaker_weights, seed)
         self.fill = config.audio.silence
 
     def batch(self, step: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.core.audio import magnitudes, mel_spectrogram
-from stages.data.batching import Crops, held_out, speaker_weights
+from stages.data.batching import Crops, split_crops
 from stages.data.features import Corpus
 from stages.training.adversarial import AdversarialLoss
 from stages.vocoder.discriminators import DiscriminatorConfig, Discriminators
@@ -60,10 +60,7 @@ class VocoderObjective:
         self.config, self.training, self.corpus = config, training, corpus
         self.model = Vocoder(config)
         self._adversary = AdversarialLoss(Discriminators(training.discriminators), training.discriminator_lr)
-        held = held_out(corpus.ids)
-        weights = speaker_weights(corpus, training.speaker_weights)
-        self.crops = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), weights, seed)
-        self.held = Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), weights, seed + 1)
+        self.crops, self.held = split_crops(corpus, training.speaker_weights, seed)
 
     def batch(self, step: int) -> dict[str, Any]:
         """`mel` (B, T, M), `audio` (B, T * hop), `pitch` (B, T) Hz with 0 = unknown."""

@@ -1,32 +1,17 @@
-"""A world of fake stages, and a recogniser that understands the fake voices."""
-
-import sys
-from pathlib import Path
+"""A recogniser that understands the fake voices, and something like speech."""
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [p for p in (str(ROOT), str(ROOT / "tests" / "fakes")) if p not in sys.path]
-
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
-    """A working directory with fake stages, a route `tortoise`, the voices rms and slt, and the recogniser `fake`."""
-    import fakestages
-
-    from stages.core import pipeline, route, voices
+def world(world, monkeypatch):
+    """The shared world with the recogniser `fake`."""
     from stages.evaluation import intelligibility
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(route, "STAGES", dict(route.STAGES))
-    monkeypatch.setattr(route, "ROUTES", route.ROUTES)
-    monkeypatch.setattr(voices, "FOLDER", voices.FOLDER)
-    monkeypatch.setattr(pipeline, "SPLITTER", pipeline.SPLITTER)
-    fakestages.install(tmp_path)
     fake = intelligibility.Recogniser("fake", lambda data: f"word{len(data) % 7}", lambda: "fake 1")
     monkeypatch.setitem(intelligibility.RECOGNISERS, "fake", fake)
-    return tmp_path
+    return world
 
 
 @pytest.fixture
