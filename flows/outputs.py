@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from stages.core.artifacts import write_atomic
+from stages.core.files import write_atomic
 from stages.core.pipeline import Result
 from stages.core.types import Audio
 

@@ -7,7 +7,6 @@ part as JSON and a sha256 over key, arrays and JSON. No pickle, no torch.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -26,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from stages.core.files import sync_folder, write_atomic
 from stages.core.fingerprint import digest
 from stages.core.types import Audio, Candidate, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
 
@@ -45,31 +45,6 @@ class StoreError(OSError):
 
 class DamagedEntry(ValueError):
     """An entry whose bytes are not what was written."""
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes `data` so that `path` is what it was or all of `data`, also after a power cut. Raises OSError."""
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")  # short, whatever the length of the name
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:  # an interrupt must not leave the partial file either; always raised again
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames within a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def pack(key: str, arrays: Arrays, meta: dict[str, Any]) -> bytes:

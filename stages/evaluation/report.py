@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.artifacts import write_atomic
 from stages.core.checkpoint import ROOT
 from stages.core.config import ConfigError, to_plain
+from stages.core.files import write_atomic
 from stages.core.pipeline import versions
 from stages.evaluation import distortion
 from stages.evaluation.intelligibility import (

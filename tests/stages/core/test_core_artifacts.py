@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from stages.core import artifacts
+from stages.core import files
 from stages.core.artifacts import ArtifactStore, MemoryStore, StoreError, decode, encode, pack
 from stages.core.fingerprint import digest
 from stages.core.types import Audio, Candidate, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
@@ -177,6 +177,6 @@ def test_lineage_record(tmp_path):
 
 
 def test_write_atomic_replaces(tmp_path):
-    artifacts.write_atomic(tmp_path / "a", b"one")
-    artifacts.write_atomic(tmp_path / "a", b"two")
+    files.write_atomic(tmp_path / "a", b"one")
+    files.write_atomic(tmp_path / "a", b"two")
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"two"
