@@ -1,20 +1,18 @@
-"""How Prefect is run here: its environment, the run-one-stage-on-one-shard task, and a complete record before exit.
-
-Keys travel between tasks, never arrays: items go through the artifact store (see stages/core/pipeline.py).
-"""
+"""How Prefect is run here: its environment, the embedded server, and a complete record before the process ends."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-WORKERS = 2
-"""threads: one stage of one shard beside another stage of another"""
+from flows.workers import interrupts_blocked
+
 DRAIN_SECONDS = 120.0
 
 
@@ -57,12 +55,40 @@ def engine(cache: Path) -> Iterator[None]:
         ) from None
 
 
-def call(flow: Callable[..., Any], *arguments: Any) -> Any:
+def call(flow: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Calls a flow without the heartbeat, which would hold the exit for a second."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    start_server()
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        return flow(*arguments)
+        return flow(*arguments, **options)
+
+
+def start_server() -> None:
+    """Starts the embedded server, unless PREFECT_API_URL names another.
+
+    A Ctrl-C goes to every process of a terminal: the server must not end before the flow that has to tell it so. So it
+    is started by a thread that blocks it, while this one can be interrupted.
+
+    Raises:
+        RuntimeError: it did not start in time.
+    """
+    errors: list[RuntimeError] = []
+    starting = threading.Thread(target=_start_server, args=(errors,), daemon=True)
+    starting.start()
+    starting.join()
+    if errors:
+        raise errors[0]
+
+
+def _start_server(errors: list[RuntimeError]) -> None:
+    from prefect.client.orchestration import get_client
+
+    with interrupts_blocked():
+        try:
+            get_client(sync_client=True)
+        except RuntimeError as error:
+            errors.append(error)
 
 
 @contextmanager
@@ -93,19 +119,6 @@ def drain_flow(expected: int) -> None:
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         drain(context.flow_run.id, expected)
-
-
-class Shard:
-    """Sentences that go through a stage together. A plain class: Prefect does not walk through its keys."""
-
-    def __init__(self, pipeline: Any, store: Any, units: Sequence[Any]):
-        self.pipeline, self.store, self.units = pipeline, store, units
-
-
-def wavefront(shards: int, stages: int) -> list[tuple[int, int]]:
-    """(shard, stage) in diagonals: what a task waits for was submitted before it, and neighbours differ in stage."""
-    order = [(s, i) for s in range(shards) for i in range(stages)]
-    return sorted(order, key=lambda pair: (pair[0] + pair[1], pair[0]))
 
 
 def drain(flow_run_id: Any, expected: int) -> int:

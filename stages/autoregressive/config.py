@@ -41,7 +41,7 @@ class AutoregressiveConfig:
 
 SPEC = StageSpec(
     "autoregressive",
-    1,
+    2,
     AutoregressiveConfig,
     needs=(Phonemes, Voice),
     gives=Candidates,

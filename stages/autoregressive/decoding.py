@@ -1,26 +1,40 @@
-"""Sampling of speech codes: k candidates of one text from one prefill, a generator each; learned stop, length guard."""
+"""Decoding of speech codes: many candidates of many texts at once, each with the bytes it would have alone.
+
+Matrix products of another size round differently, so every product here has one size whatever is asked for. A tile of
+SLOTS * ROWS rows goes through the model's linear layers, dummies where there is nothing to say; a slot holds ROWS
+candidates of one text and attends on its own. A slot that is done takes the next candidates at once ("continuous
+batching", Yu et al. 2022, Orca), long texts first, so that few slots idle at the end.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stages.autoregressive.config import AutoregressiveConfig
-from stages.autoregressive.model import AutoregressiveDecoder
-from stages.core import symbols
+from stages.autoregressive.faults import find_faults
+from stages.autoregressive.model import AutoregressiveDecoder, Prompt
+from stages.autoregressive.sampling import draw, filter_logits, penalise
 from stages.core.seeding import generator
-from stages.nn.attention import KeyValueCache
 
-ROWS = 8
-"""Candidates are always decoded in groups of this many rows, short groups filled up: matrix products of another size
-round differently, and a candidate must not depend on how many were asked for."""
-LOOP_PERIOD, LOOP_REPEATS, LOOP_SPAN = 24, 4, 20
-"""A loop is a stretch of at least LOOP_SPAN codes, of period up to LOOP_PERIOD, heard LOOP_REPEATS times or more."""
-LONGEST_PHONE = 24
-"""codes (0.77 s at 31.25 codes/s) on one phone beyond which the decoder is stuck"""
+SLOTS, ROWS = 8, 4
+"""32 rows: fewer make poor use of the processor, more make a single sentence slow. Bytes depend on both: changing one
+means a new version of the stage."""
+LOOK = 4
+"""steps between two looks for slots that are done: a look makes a GPU wait"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One text: P symbol ids with pauses at both ends, voice latents (1, Q, D), and a seed for each candidate."""
+
+    phones: list[int]
+    latents: Tensor
+    seeds: list[int]
 
 
 @dataclass(frozen=True)
@@ -33,143 +47,136 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class _Prompt:
-    """One text, read: its phones (P), what a decoding step reads of them, and how many codes it may become."""
+class Work:
+    """Row-steps of the tile: all that were computed, and those that gave a code of a candidate."""
 
+    steps: int = 0
+    useful: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.steps + other.steps, self.useful + other.useful)
+
+    @property
+    def waste(self) -> float:
+        """Share of the row-steps that gave nothing."""
+        return 1 - self.useful / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Up to ROWS candidates of one request: what one slot decodes."""
+
+    request: int
     phones: list[int]
-    encoded: Tensor  # (1, P, D)
-    cache: KeyValueCache  # of one row
+    seeds: list[int]
+    prompt: Prompt
     limit: int
 
 
-def filter_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Logits (K, C) -> probabilities after temperature, top-k and nucleus (Holtzman et al. 2020) filtering."""
-    logits = logits / temperature
-    if 0 < top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    probabilities = logits.softmax(-1)
-    if top_p < 1:
-        ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
-        outside = ordered.cumsum(-1) - ordered >= top_p  # the first code is always inside
-        probabilities = probabilities.masked_fill(torch.zeros_like(outside).scatter(-1, index, outside), 0.0)
-    return probabilities
-
-
-def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Inverse-transform sampling: unnormalised probabilities (K, C), uniform (K,) in [0, 1) -> indices (K,)."""
-    total = probabilities.cumsum(-1)
-    return (
-        torch.searchsorted(total, uniform.unsqueeze(-1) * total[:, -1:], right=True)
-        .squeeze(-1)
-        .clamp_max(probabilities.shape[-1] - 1)
-    )
-
-
-def penalise(logits: Tensor, recent: Tensor, penalty: float) -> Tensor:
-    """Repetition penalty (Keskar et al. 2019) on the logits (K, C) of the codes in `recent` (K, W).
-
-    Positive ones are divided by it, negative ones multiplied.
-    """
-    seen = logits.gather(-1, recent)
-    return logits.scatter(-1, recent, torch.where(seen > 0, seen / penalty, seen * penalty))
-
-
 def sample(
-    model: AutoregressiveDecoder, phones: list[int], latents: Tensor, seeds: list[int], config: AutoregressiveConfig
-) -> list[Sampled]:
-    """One candidate per seed for one text.
-
-    Args:
-        phones: P symbol ids, pauses at both ends.
-        latents: voice latents (1, Q, D).
-    """
-    limit = math.ceil(config.max_codes_per_phone * len(phones))
-    ids = torch.tensor([phones], device=latents.device)
-    cache, encoded = model.prefill(ids, latents, limit)
-    prompt = _Prompt(phones, encoded, cache, limit)
-    out: list[Sampled] = []
-    for first in range(0, len(seeds), ROWS):
-        group = seeds[first : first + ROWS]
-        filled = group + [group[-1]] * (ROWS - len(group))
-        out += _sample_rows(model, prompt, filled, config)[: len(group)]
-    return out
+    model: AutoregressiveDecoder, requests: list[Request], config: AutoregressiveConfig
+) -> tuple[list[list[Sampled]], Work]:
+    """One candidate per seed of each request, and the work it took."""
+    limits = [math.ceil(config.max_codes_per_phone * len(r.phones)) for r in requests]
+    longest = max((len(r.phones) for r in requests), default=0)
+    tile = _Tile(model, config, longest, max(limits, default=0))
+    waiting = _jobs(model, requests, limits)
+    found: list[dict[int, Sampled]] = [{} for _ in requests]
+    while tile.fill(waiting):
+        for _ in range(LOOK):
+            tile.step()
+        for job, candidates in tile.harvest():
+            found[job.request].update(zip(job.seeds, candidates, strict=True))
+    sampled = [[own[seed] for seed in r.seeds] for own, r in zip(found, requests, strict=True)]
+    return sampled, Work(tile.steps * SLOTS * ROWS, sum(len(s.codes) for own in sampled for s in own))
 
 
-def _sample_rows(
-    model: AutoregressiveDecoder, prompt: _Prompt, seeds: list[int], config: AutoregressiveConfig
-) -> list[Sampled]:
-    """One candidate for each of ROWS seeds."""
-    phones, limit = prompt.phones, prompt.limit
-    encoded, cache = prompt.encoded.expand(ROWS, -1, -1), prompt.cache.expand(ROWS)
-    device, count = encoded.device, len(phones)
-    uniform = torch.stack([torch.rand(limit, 2, generator=generator(s)) for s in seeds], dim=1)  # (limit, ROWS, 2)
-    uniform = uniform.to(device)
-    code = torch.full((ROWS,), model.start_code, device=device)
-    pointer = torch.zeros(ROWS, dtype=torch.long, device=device)
-    length = torch.full((ROWS,), limit, device=device)
-    stopped = torch.zeros(ROWS, dtype=torch.bool, device=device)
-    codes = torch.zeros(limit, ROWS, dtype=torch.long, device=device)
-    places = torch.zeros(limit, ROWS, dtype=torch.long, device=device)
-    log_prob = torch.zeros(limit, ROWS, device=device)
-    for n in range(limit):
-        logits, moves = model.step(code, pointer, encoded, cache)
+def _jobs(model: AutoregressiveDecoder, requests: list[Request], limits: list[int]) -> Iterator[_Job]:
+    """Longest text first, one prefill a request, made when its first candidates are about to start."""
+    for n in sorted(range(len(requests)), key=lambda n: -len(requests[n].phones)):
+        request = requests[n]
+        prompt = model.prefill(torch.tensor([request.phones], device=request.latents.device), request.latents)
+        for first in range(0, len(request.seeds), ROWS):
+            yield _Job(n, request.phones, request.seeds[first : first + ROWS], prompt, limits[n])
+
+
+class _Tile:
+    """Everything about the rows (R = SLOTS * ROWS) that are decoded together. Steps are counted from a slot's start."""
+
+    def __init__(self, model: AutoregressiveDecoder, config: AutoregressiveConfig, phones: int, limit: int) -> None:
+        self.model, self.config, self.steps = model, config, 0
+        self.jobs: list[_Job | None] = [None] * SLOTS
+        rows, device = SLOTS * ROWS, model.pointer.weight.device
+        longest = math.ceil(limit / LOOK) * LOOK  # a slot may run on until the next look
+        self.cache = model.slots(SLOTS, ROWS, model.config.latents + phones + longest)
+        self.row = torch.arange(rows, device=device)
+        self.slot = self.row // ROWS
+        self.pointed = torch.zeros(SLOTS, phones, model.config.width, device=device)
+        self.last = torch.zeros(rows, dtype=torch.long, device=device)  # index of the last phone
+        self.uniform = torch.zeros(longest, rows, 2, device=device)
+        self.code = torch.full((rows,), model.start_code, device=device)
+        self.recent = torch.full((rows, config.repetition_window), model.start_code, device=device)
+        self.pointer = torch.zeros_like(self.last)
+        self.step_of = torch.zeros_like(self.last)
+        self.stopped = torch.ones(rows, dtype=torch.bool, device=device)
+        self.length = torch.zeros_like(self.last)
+        self.codes = torch.zeros(longest, rows, dtype=torch.long, device=device)
+        self.places = torch.zeros_like(self.codes)
+        self.log_prob = torch.zeros(longest, rows, device=device)
+
+    def fill(self, waiting: Iterator[_Job]) -> bool:
+        """Gives idle slots something to do; whether any has."""
+        for slot, job in enumerate(self.jobs):
+            if job is None and (new := next(waiting, None)) is not None:
+                self._start(slot, new)
+        return any(self.jobs)
+
+    def _start(self, slot: int, job: _Job) -> None:
+        self.jobs[slot] = job
+        self.cache.load(slot, job.prompt.cache)
+        rows = self.cache.of(slot)
+        self.pointed[slot, : len(job.phones)] = job.prompt.pointed
+        self.last[rows] = len(job.phones) - 1
+        for row, seed in enumerate(job.seeds, start=rows.start):
+            self.uniform[: job.limit, row] = torch.rand(job.limit, 2, generator=generator(seed)).to(self.uniform.device)
+        self.code[rows] = self.recent[rows] = self.model.start_code
+        self.pointer[rows] = self.step_of[rows] = self.length[rows] = 0
+        self.stopped[rows] = self.row[:ROWS] >= len(job.seeds)  # rows beyond the seeds are dummies
+
+    def step(self) -> None:
+        """One more code in every row; those of dummies and of rows that have stopped are never read."""
+        config, at = self.config, (self.step_of, self.row)
+        logits, moves = self.model.step(self.code, self.pointed[self.slot, self.pointer], self.cache)
         log_p = logits.log_softmax(-1)
-        if config.repetition_penalty != 1.0 and n:
-            logits = penalise(logits, codes[max(0, n - config.repetition_window) : n].T, config.repetition_penalty)
-        code = draw(filter_logits(logits, config.temperature, config.top_k, config.top_p), uniform[n, :, 0])
-        move = draw((moves / config.duration_temperature).softmax(-1), uniform[n, :, 1])
-        codes[n], places[n], log_prob[n] = code, pointer, log_p.gather(-1, code.unsqueeze(-1)).squeeze(-1)
-        pointer = pointer + move
-        length = torch.where((pointer >= count) & ~stopped, n + 1, length)
-        stopped = stopped | (pointer >= count)
-        pointer = pointer.clamp_max(count - 1)
-        if n % 8 == 7 and bool(stopped.all()):  # a look every 8 steps keeps a GPU busy
-            break
-    rows = []
-    for k in range(ROWS):
-        end = int(length[k])
-        spoken, where = codes[:end, k].tolist(), places[:end, k].tolist()
-        faults = find_faults(spoken, where, phones, bool(stopped[k]))
-        rows.append(Sampled(spoken, float(log_prob[:end, k].mean()), faults))
-    return rows
+        if config.repetition_penalty != 1.0:
+            logits = penalise(logits, self.recent, config.repetition_penalty)
+        uniform = self.uniform[at]
+        self.code = draw(filter_logits(logits, config.temperature, config.top_k, config.top_p), uniform[:, 0])
+        move = draw((moves / config.duration_temperature).softmax(-1), uniform[:, 1])
+        self.codes[at], self.places[at] = self.code, self.pointer
+        self.log_prob[at] = log_p.gather(-1, self.code.unsqueeze(-1)).squeeze(-1)
+        self.recent = torch.cat((self.recent, self.code.unsqueeze(-1)), dim=-1)[:, 1:]
+        self.length = self.length + ~self.stopped
+        self.stopped = self.stopped | (self.pointer + move > self.last)
+        self.pointer = torch.minimum(self.pointer + move, self.last)
+        self.step_of = (self.step_of + 1).clamp_max(len(self.codes) - 1)
+        self.steps += 1
 
+    def harvest(self) -> Iterator[tuple[_Job, list[Sampled]]]:
+        """The jobs that are done, their slots idle from now on."""
+        stopped = self.stopped.tolist()
+        for slot, job in enumerate(self.jobs):
+            rows = self.cache.of(slot)
+            if job and (all(stopped[rows]) or self.cache.lengths[slot] >= job.prompt.cache.length + job.limit):
+                yield job, [self._candidate(job, row) for row in range(rows.start, rows.start + len(job.seeds))]
+                self.jobs[slot] = None
+                self.stopped[rows] = True
+                self.cache.free(slot)
 
-def find_faults(codes: list[int], places: list[int], phones: list[int], stopped: bool) -> tuple[str, ...]:
-    """What is wrong with a candidate: `truncated` (the guard ended it, or it left phones unsaid), `loop`, `too_short`.
-
-    Args:
-        places: index into `phones` of each code.
-    """
-    pause = symbols.ids(["pau"])[0]
-    faults = []
-    sounding = sum(p != pause for p in phones)
-    if not stopped or (places and places[-1] < len(phones) - 3):
-        faults.append("truncated")
-    voiced = [c for c, place in zip(codes, places, strict=True) if phones[place] != pause]
-    if longest_run(places, {i for i, p in enumerate(phones) if p == pause}) > LONGEST_PHONE or has_loop(voiced):
-        faults.append("loop")
-    if len(voiced) < sounding:  # under one code (32 ms) a phone
-        faults.append("too_short")
-    return tuple(faults)
-
-
-def longest_run(places: list[int], free: set[int]) -> int:
-    """The most codes in a row on one phone that is not in `free`."""
-    longest = run = 0
-    for i, place in enumerate(places):
-        run = run + 1 if i and place == places[i - 1] else 1
-        longest = max(longest, 0 if place in free else run)
-    return longest
-
-
-def has_loop(codes: list[int]) -> bool:
-    """Whether some stretch of the codes is one short pattern again and again."""
-    for period in range(1, LOOP_PERIOD + 1):
-        need = max(LOOP_SPAN, period * LOOP_REPEATS) - period
-        run = 0
-        for now, before in zip(codes[period:], codes, strict=False):
-            run = run + 1 if now == before else 0
-            if run >= need:
-                return True
-    return False
+    def _candidate(self, job: _Job, row: int) -> Sampled:
+        length = int(self.length[row])
+        stopped = bool(self.stopped[row]) and length <= job.limit
+        end = min(length, job.limit)
+        codes, places = self.codes[:end, row].tolist(), self.places[:end, row].tolist()
+        faults = find_faults(codes, places, job.phones, stopped)
+        return Sampled(codes, float(self.log_prob[:end, row].mean()), faults)

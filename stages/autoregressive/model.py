@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.audio import AudioSpec
-from stages.nn.attention import KeyValueCache, rotary_angles
+from stages.nn.attention import KeyValueCache, SlotCache, rotary_angles
 from stages.nn.conditioning import ConditioningEncoder
 from stages.nn.conv import ConvNeXtStack
 from stages.nn.transformer import Transformer
@@ -37,6 +37,14 @@ class AutoregressiveModelConfig:
     conditioning_width: int = 128
     phone_depth: int = 2
     dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What decoding reads of one text: keys and values of its P phones and the voice, and each phone as a pointer."""
+
+    cache: KeyValueCache  # of one row
+    pointed: Tensor  # (P, D)
 
 
 class AutoregressiveDecoder(nn.Module):
@@ -99,26 +107,34 @@ class AutoregressiveDecoder(nn.Module):
         h = self.transformer(x, cos.unsqueeze(1), sin.unsqueeze(1), mask.unsqueeze(1))[:, q + p :]
         return self.code_head(h), self.move_head(h)
 
-    def prefill(self, phones: Tensor, latents: Tensor, capacity: int) -> tuple[KeyValueCache, Tensor]:
-        """One pass over the prompt of one text: phones (1, P), voice latents (1, Q, D).
-
-        Returns a cache with room for `capacity` further positions and the encoded phones (1, P, D).
-        """
+    def prefill(self, phones: Tensor, latents: Tensor) -> Prompt:
+        """One pass over the prompt of one text: phones (1, P), voice latents (1, Q, D)."""
         encoded = self.encode_phones(phones)
         x = torch.cat((latents, encoded), dim=1)
         s = x.shape[1]
         t = self.transformer
-        cache = KeyValueCache(t.depth, 1, t.heads, s + capacity, t.head_dim, x.device)
+        cache = KeyValueCache(t.depth, 1, t.heads, s, t.head_dim, x.device)
         cos, sin = rotary_angles(torch.arange(s, device=x.device).unsqueeze(0), t.head_dim)
         causal = torch.ones(s, s, dtype=torch.bool, device=x.device).tril()
         t(x, cos.unsqueeze(1), sin.unsqueeze(1), causal[None, None], cache)
-        return cache, encoded
+        return Prompt(cache, self.pointer(encoded[0]))
 
-    def step(self, code: Tensor, pointer: Tensor, encoded: Tensor, cache: KeyValueCache) -> tuple[Tensor, Tensor]:
-        """One position for K rows: previous codes, pointers (K,), encoded (K, P, D) -> logits (K, C), (K, MOVES)."""
-        x = self.speech_inputs(code.unsqueeze(1), pointer.unsqueeze(1), encoded)
-        cos, sin = rotary_angles(torch.full((1, 1), cache.length, device=x.device), self.transformer.head_dim)
-        h = self.transformer(x, cos.unsqueeze(1), sin.unsqueeze(1), None, cache)[:, 0]
+    def slots(self, slots: int, rows: int, capacity: int) -> SlotCache:
+        """An idle cache for `step`, with room for `capacity` positions (prompt and codes) a slot."""
+        t = self.transformer
+        return SlotCache(t.depth, slots, rows, t.heads, capacity, t.head_dim, self.pointer.weight.device)
+
+    def step(self, code: Tensor, pointed: Tensor, cache: SlotCache) -> tuple[Tensor, Tensor]:
+        """One position of every row of the cache: previous codes (K,), and the phones pointed at (K, D) as in `Prompt`.
+
+        Returns code logits (K, C) and move logits (K, MOVES).
+        """
+        x = (self.code_table(code) + pointed).unsqueeze(1)
+        cos, sin = cache.angles()
+        for layer, block in enumerate(self.transformer.blocks):
+            x = block(x, cos, sin, None, cache, layer)
+        cache.advance()
+        h = self.transformer.norm(x)[:, 0]
         return self.code_head(h), self.move_head(h)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stages.autoregressive.config import SPEC, AutoregressiveConfig
-from stages.autoregressive.decoding import sample
+from stages.autoregressive.decoding import Request, Work, sample
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
 from stages.core import checkpoint, symbols
 from stages.core.stage import Item
@@ -15,12 +15,14 @@ from stages.nn.reference import VoiceMemory
 
 
 class AutoregressiveStage:
-    """Samples candidates; items are decoded one by one, so that neighbours cannot change a result."""
+    """Samples candidates; items of a batch are decoded together, none changed by its neighbours."""
 
     SPEC = SPEC
 
     def __init__(self, config: AutoregressiveConfig, model: AutoregressiveDecoder, codebook: str, device: str) -> None:
         self.config, self.model, self.codebook, self.device = config, model, codebook, device
+        self.work = Work()
+        """of all calls so far"""
         self.voices = VoiceMemory(model.config.audio, model.voice_latents, device)
 
     @classmethod
@@ -35,11 +37,16 @@ class AutoregressiveStage:
     @torch.inference_mode()
     def run(self, batch: list[Item], *, seeds: list[list[int]]) -> list[list[Candidate]]:
         """One candidate per seed of each item."""
-        return [self._candidates(item[Phonemes], item[Voice], own) for item, own in zip(batch, seeds, strict=True)]
-
-    def _candidates(self, phonemes: Phonemes, voice: Voice, seeds: list[int]) -> list[Candidate]:
-        sampled = sample(self.model, symbols.ids(phonemes.symbols), self.voices(voice), seeds, self.config)
+        requests = [
+            Request(symbols.ids(item[Phonemes].symbols), self.voices(item[Voice]), own)
+            for item, own in zip(batch, seeds, strict=True)
+        ]
+        sampled, work = sample(self.model, requests, self.config)
+        self.work += work
         return [
-            Candidate(SpeechCodes(np.array(s.codes, dtype=np.int64), self.codebook), seed, s.log_prob, s.faults)
-            for s, seed in zip(sampled, seeds, strict=True)
+            [
+                Candidate(SpeechCodes(np.array(s.codes, dtype=np.int64), self.codebook), seed, s.log_prob, s.faults)
+                for s, seed in zip(own, request.seeds, strict=True)
+            ]
+            for own, request in zip(sampled, requests, strict=True)
         ]

@@ -19,10 +19,13 @@ class ConfigError(ValueError):
 
 
 def near_miss(name: str, known: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?` when something known is close to `name`, else the list of what is known."""
-    known = list(known)
+    """`; did you mean 'x'?` when something known is close to `name`, else what is known (at most 20 names)."""
+    known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    return f"; known: {', '.join(known[:20]) or 'none'}{more}"
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

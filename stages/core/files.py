@@ -5,23 +5,46 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"
+"""how the name of a file ends that is being written"""
+_WRITERS = 8
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Writes `data` so that `path` is what it was or all of `data`, also after a power cut. Raises OSError."""
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")  # short, whatever the length of the name
+    write_all({path: data})
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Group commit: each file is written atomically, and all of them are durable when this returns.
+
+    A failure leaves every file as it was or whole, and no partial file. Folders must exist. Raises OSError.
+    """
+    # short names, whatever the length of the file's own
+    partials = {path: path.with_name(f".{uuid.uuid4().hex}{PARTIAL}") for path in files}
     try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:  # an interrupt must not leave the partial file either; always raised again
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        _concurrently(_write_synced, partials.values(), files.values())
+        for path, partial in partials.items():
+            os.replace(partial, path)
+    except BaseException:  # an interrupt must not leave partial files either; always raised again
+        for partial in partials.values():
+            with contextlib.suppress(OSError):
+                partial.unlink()
         raise
-    sync_folder(path.parent)
+    _concurrently(sync_folder, {path.parent for path in files})
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it where they are missing, durably. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -31,3 +54,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _concurrently(call: Callable[..., None], *arguments: Collection[Any]) -> None:
+    """Calls for all arguments at once: file systems gather concurrent fsyncs into few commits of their journal."""
+    if len(arguments[0]) < 2:  # without threads for nothing
+        for column in zip(*arguments, strict=True):
+            call(*column)
+        return
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(call, *arguments))
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Pauses:
 
     sentence: float = 0.20
     paragraph: float = 0.50
+    title: float = 1.20
+    """after the title of a chapter"""
 
     def __post_init__(self) -> None:
         for name, seconds in dataclasses.asdict(self).items():
@@ -53,7 +56,9 @@ class Cache:
     """Where the artifact store is."""
 
     dir: str = "artifacts/cache"
-    """a folder, under the current directory when relative"""
+    """a folder (under the current directory when relative), or a URL that fsspec knows: s3://bucket/prefix"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """for fsspec, e.g. endpoint_url; never secrets: those come from the environment (AWS_ACCESS_KEY_ID…)"""
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,23 @@ class RouteFile:
     pauses: Pauses = Pauses()
     cache: Cache = Cache()
     device: str = "cpu"
-    shard: int = 16
-    """sentences that go through a stage together; no result depends on it"""
+    """"cpu", "cuda" (every one there is), or a list: "cuda:0,cuda:1" """
+    slots: int = 1
+    """tasks at once per accelerator"""
+    workers: int = 0
+    """tasks at once on the CPU; 0 = one per core"""
+    shard: int = 0
+    """sentences that go through a stage together; 0 = by the size of the corpus; no result depends on it"""
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages is empty; name the stages in order")
-        if self.shard < 1:
-            raise ValueError(f"shard is {self.shard}; give 1 or more")
+        for name, least in (("shard", 0), ("workers", 0), ("slots", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
+        for device in self.device.split(","):
+            if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d{1,3})?", device.strip()):
+                raise ValueError(f"device is {self.device!r}; give cpu, cuda, or a list such as cuda:0,cuda:1")
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,19 @@ class Route:
     pauses: Pauses = Pauses()
     cache: Cache = Cache()
     device: str = "cpu"
-    shard: int = 16
+    slots: int = 1
+    workers: int = 0
+    shard: int = 0
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices by name; "cuda" stands for every one there is."""
+        return [name.strip() for name in self.device.split(",")]
+
+    def source(self, index: int, kind: type) -> int:
+        """Index of the stage whose `kind` the stage at `index` reads; -1 for the text and the voice."""
+        earlier = (i for i in reversed(range(index)) if self.nodes[i].spec.gives is kind)
+        return next(earlier, -1)
 
     def plain(self) -> dict[str, Any]:
         """The resolved configuration, as written beside outputs; a route file of its own."""
@@ -130,6 +156,8 @@ class Route:
             "pauses": to_plain(self.pauses),
             "cache": to_plain(self.cache),
             "device": self.device,
+            "slots": self.slots,
+            "workers": self.workers,
             "shard": self.shard,
         }
         return head | rest | {n.spec.name: to_plain(n.config) for n in self.nodes}
@@ -154,11 +182,11 @@ def load_route(name: str = "tortoise", preset: str | None = None, sets: list[str
         raise ConfigError(f"unknown preset {preset!r}{near_miss(preset, file.presets)}")
     given = parse_set(sets)
     _check_sections(file.presets[preset], order, f"{path}: presets.{preset}")
-    _check_sections(given, [*order, "pauses", "cache", "device", "shard"], "--set")
+    _check_sections(given, [*order, "pauses", "cache", "device", "slots", "workers", "shard"], "--set")
     merged = merge(merge(values, file.presets[preset]), given)
     file = build(RouteFile, {k: v for k, v in merged.items() if k not in order}, str(path))
     nodes = tuple(_node(stage, merged.get(stage) or {}, str(path)) for stage in order)
-    route = Route(path.stem, preset, nodes, file.pauses, file.cache, file.device, file.shard)
+    route = Route(path.stem, preset, nodes, file.pauses, file.cache, file.device, file.slots, file.workers, file.shard)
     check_chain(route)
     return route
 

@@ -19,7 +19,7 @@ Outputs depend on the item and its seed alone, never on the rest of the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Item = dict[type, Any]
 """What is known about one utterance so far: at most one value of each type."""
@@ -49,6 +49,14 @@ class StageSpec:
     """config fields that cannot change an item's bytes (batch sizes, the number of candidates)"""
     files: tuple[str, ...] = ()
     """config fields that name a file (or are None): its content enters the key in place of its path"""
+    honours: tuple[type, ...] = ()
+    """types that an item may hold beyond `needs` (a `Pick`); they enter the key of the item that holds them"""
+    batch: int = 32
+    """items per call of `run`; no result depends on it"""
+    device: Literal["cpu", "accelerator"] = "accelerator"
+    """where it runs when the route has an accelerator"""
+    memory_gb: float = 1.0
+    """GiB that one call needs on an accelerator, weights included"""
 
 
 class Stage(Protocol):

@@ -101,3 +101,10 @@ class RankedCodes:
     chosen: int
     scores: dict[str, tuple[float, ...]] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A listener's wish: this candidate, whatever the judges say."""
+
+    candidate: int

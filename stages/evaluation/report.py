@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.checkpoint import ROOT
 from stages.core.config import ConfigError, to_plain
 from stages.core.files import write_atomic
-from stages.core.pipeline import versions
+from stages.core.lineage import versions
 from stages.evaluation import distortion
 from stages.evaluation.intelligibility import (
     Counts,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stages.core.pipeline import RunReport
+from stages.core.execute import RunReport
 
 
 @dataclass(frozen=True)

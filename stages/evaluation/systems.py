@@ -22,11 +22,13 @@ from stages.core import checkpoint
 from stages.core.artifacts import ArtifactStore
 from stages.core.audio import AudioSpec, mel_spectrogram, read_audio
 from stages.core.config import ConfigError, build, near_miss, read_yaml
+from stages.core.execute import resident
 from stages.core.fingerprint import digest
-from stages.core.pipeline import Document, Pipeline, Step, Unit, make_step, resident, run_stage_on_items
+from stages.core.pipeline import Pipeline, shard_size
 from stages.core.route import Node, Route
 from stages.core.seeding import item_seed
-from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice
+from stages.core.types import Audio, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice
+from stages.core.units import Document, Unit, shards
 from stages.data.codes import codebook_of
 from stages.data.corpora.starter import speak
 from stages.evaluation.intelligibility import Recogniser, count, normalise, transcribe
@@ -212,7 +214,7 @@ def diffused(bench: Bench) -> Output:
     """Teacher's mel -> speech codes -> diffusion -> vocoder."""
     tokenizer = Tokenizer(bench)
     node = _node_of(bench.route, Mel)
-    stage, lock, _ = resident(node, bench.route.device)
+    stage, lock, _ = resident(node, bench.route.devices[0])
     clock = _Clock(node.spec.name)
 
     def mel(truth: Mel, index: int) -> Mel:
@@ -278,7 +280,7 @@ def references(route: Route, texts: Sequence[str]) -> list[str]:
     from stages.core.stage import NothingToSay
 
     node = _node_of(route, Phonemes)
-    stage, lock, _ = resident(node, route.device)
+    stage, lock, _ = resident(node, route.devices[0])
     split = splitter()
 
     def spoken(sentence: str) -> str:
@@ -351,7 +353,7 @@ class _Clock:
 def _from_truth(bench: Bench, clocks: list[_Clock], make: Callable[[Mel, int], Mel]) -> Output:
     """Teacher's mel -> `make` -> vocoder, item by item; an item that fails has its error in its clip."""
     node = _node_of(bench.route, Audio)
-    stage, lock, _ = resident(node, bench.route.device)
+    stage, lock, _ = resident(node, bench.route.devices[0])
     clock = _Clock(node.spec.name)
 
     def one(index: int) -> Clip:
@@ -406,45 +408,24 @@ def _mapped(document: Document, change: Callable[[Unit], Unit]) -> Document:
 
 
 def repicked(pipeline: Pipeline, bench: Bench, unit: Unit, candidate: int) -> Unit:
-    """`unit` with another of its candidates chosen; what follows gets keys and seeds as if it had been reranked so.
+    """`unit` with another of its candidates chosen; the reranker's own pick gives `unit` itself.
 
-    The reranker's own pick gives `unit` itself. Raises ConfigError when the store no longer has the candidates.
+    Raises ConfigError when the store no longer has the reranker's choice.
     """
-    at = _index_of(pipeline, RankedCodes)
-    ranked = bench.store.get(RankedCodes, unit.steps[at].keys[0])
-    key = unit.steps[pipeline.source(at, Candidates)].keys[candidate]
-    value = bench.store.get(Candidate, key)
-    if ranked is None or value is None:
+    ranked = bench.store.get(RankedCodes, unit.steps[_index_of(pipeline, RankedCodes)].keys[0])
+    if ranked is None:
         raise ConfigError(
-            f"{bench.store.folder}: the candidates of {unit.text[:40]!r} are no longer in the cache; name an empty one "
+            f"{bench.store.where}: the choice for {unit.text[:40]!r} is no longer in the cache; name an empty one "
             "with --set cache.dir=PATH"
         )
     if ranked.chosen == candidate:
         return unit
-    chosen = digest(["evaluation.pick", key])
-    if not bench.store.has(chosen):
-        bench.store.put(chosen, RankedCodes(value.codes, candidate, {}, value.faults))
-    return _rekeyed(pipeline, unit, at, chosen, bench.seed)
-
-
-def _rekeyed(pipeline: Pipeline, unit: Unit, at: int, chosen: str, seed: int) -> Unit:
-    known: dict[type, str] = {str: digest(unit.text), Voice: unit.voice}
-    steps: list[Step] = []
-    for index, node in enumerate(pipeline.route.nodes):
-        if index < at:
-            step = unit.steps[index]
-        elif index == at:
-            step = Step((chosen,), (0,))
-        else:
-            step = make_step(node, [known[kind] for kind in node.spec.needs], seed)
-        known[node.spec.gives] = step.keys[0] if not node.spec.fans_out else digest(list(step.keys))
-        steps.append(step)
-    return Unit(unit.text, unit.voice, tuple(steps))
+    return pipeline.unit(unit.text, unit.voice, bench.seed, pick=candidate)
 
 
 def _all_picks(pipeline: Pipeline, bench: Bench, unit: Unit) -> list[Unit]:
     """`unit` with each of its candidates, the reranked one first."""
-    count_ = len(unit.steps[pipeline.source(_index_of(pipeline, RankedCodes), Candidates)].keys)
+    count_ = len(unit.steps[pipeline.route.source(_index_of(pipeline, RankedCodes), Candidates)].keys)
     picks = [repicked(pipeline, bench, unit, index) for index in range(count_)]
     return sorted(picks, key=lambda u: u is not unit)
 
@@ -452,16 +433,14 @@ def _all_picks(pipeline: Pipeline, bench: Bench, unit: Unit) -> list[Unit]:
 def _pick_if_there(pipeline: Pipeline, bench: Bench, unit: Unit, pick: Callable[[Unit, int], int]) -> Unit:
     if unit.key in pipeline.report.stopped:
         return unit
-    source = pipeline.source(_index_of(pipeline, RankedCodes), Candidates)
+    source = pipeline.route.source(_index_of(pipeline, RankedCodes), Candidates)
     return repicked(pipeline, bench, unit, pick(unit, len(unit.steps[source].keys)))
 
 
 def _finish(pipeline: Pipeline, units: Sequence[Unit], store: ArtifactStore) -> None:
-    """Runs the stages after the choice for units whose choice is made."""
-    for start in range(0, len(units), pipeline.route.shard):
-        shard = units[start : start + pipeline.route.shard]
-        for index in range(_index_of(pipeline, RankedCodes) + 1, len(pipeline.route.nodes)):
-            pipeline.report.add(run_stage_on_items(pipeline, index, shard, store, pipeline.report.stopped))
+    """Runs what is missing for units whose choice is made."""
+    for shard in shards(units, shard_size(pipeline.route, len(units))):
+        pipeline.run_shard(shard, store)
 
 
 def _unit_reference(pipeline: Pipeline, unit: Unit, store: ArtifactStore) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stages.core.stage import StageSpec
-from stages.core.types import Candidates, Phonemes, RankedCodes
+from stages.core.types import Candidates, Phonemes, Pick, RankedCodes
 
 
 @dataclass(frozen=True)
@@ -23,4 +23,6 @@ class RerankConfig:
             raise ValueError("judges must name at least one judge, for example {clip: 1.0}")
 
 
-SPEC = StageSpec("rerank", 1, RerankConfig, needs=(Phonemes, Candidates), gives=RankedCodes, random=False)
+SPEC = StageSpec(
+    "rerank", 1, RerankConfig, needs=(Phonemes, Candidates), gives=RankedCodes, random=False, honours=(Pick,)
+)

@@ -22,4 +22,14 @@ class TextConfig:
             raise ValueError(f"g2p is {self.g2p!r}; use 'lexicon' or 'espeak'")
 
 
-SPEC = StageSpec("text", 1, TextConfig, needs=(str,), gives=Phonemes, random=False, files=("lexicon",))
+SPEC = StageSpec(
+    "text",
+    1,
+    TextConfig,
+    needs=(str,),
+    gives=Phonemes,
+    random=False,
+    files=("lexicon",),
+    batch=64,
+    device="cpu",
+)

@@ -10,8 +10,7 @@ import pytest
 import soundfile
 import yaml
 
-from flows import batch, cli
-from flows.runtime import wavefront
+from flows import cli
 from stages.core.route import load_route
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,14 +30,7 @@ with get_client(sync_client=True) as client:
 """
 
 
-def in_process(monkeypatch):
-    """Lets `caretta batch` compute without an engine."""
-
-    def compute(job):
-        job.pipeline.compute(job.documents, job.store)
-        return batch.finish(job)
-
-    monkeypatch.setattr(cli, "_engine", compute)
+INLINE = ("--runner", "inline")
 
 
 def manifest(folder):
@@ -89,30 +81,34 @@ def test_flow_and_say_give_the_same_bytes(flow, world):
 
 
 def test_flow_marks_what_is_in_the_store_as_cached(world):
-    from flows.runtime import Shard
-    from flows.synthesize import run_stage
+    from flows.devices import Slots
+    from flows.shards import Work, run_stage
     from stages.core.artifacts import ArtifactStore
     from stages.core.pipeline import Pipeline
     from stages.core.voices import load_voice
 
     pipeline, store = Pipeline(load_route()), ArtifactStore("cache")
     pipeline.run(["Hello."], load_voice("rms"), 0, store)
-    shard = Shard(pipeline, store, pipeline.document("Hello.", load_voice("rms"), 0).units)
-    state = run_stage.fn(shard, 1, None)
+    units = pipeline.document("Hello.", load_voice("rms"), 0).units
+    state = run_stage.fn(Work(pipeline.route, 1, units, store, {}, Slots({"cpu": ["cpu"]})))
     assert (state.name, state.type.value, state.message) == ("Cached", "COMPLETED", "6 of 6 in the store")
 
 
 def test_only_faults_of_the_machine_are_tried_again():
+    from types import SimpleNamespace
+
     from prefect.states import Failed
 
-    from flows.synthesize import _transient
+    from flows.shards import _worth_another_try
+    from flows.workers import WorkerDied
     from stages.core.artifacts import StoreError
     from stages.core.config import ConfigError
 
-    assert _transient(None, None, Failed(data=StoreError("disk"))) and _transient(
-        None, None, Failed(data=TimeoutError())
-    )
-    assert not _transient(None, None, Failed(data=ConfigError("key")))
+    first, second = SimpleNamespace(run_count=1), SimpleNamespace(run_count=2)
+    for error in (StoreError("disk"), TimeoutError(), WorkerDied("killed")):
+        assert _worth_another_try(None, first, Failed(data=error))
+    assert not _worth_another_try(None, first, Failed(data=ConfigError("key")))
+    assert not _worth_another_try(None, second, Failed(data=WorkerDied("killed")))  # its sentences are tried alone
 
 
 def test_everything_cached_starts_no_engine(world, capsys):
@@ -129,23 +125,23 @@ def test_everything_cached_starts_no_engine(world, capsys):
     assert done.stdout.rstrip().endswith("heavy: 3 []"), done.stdout + done.stderr
 
 
-def test_manifest_and_resolved_config(world, monkeypatch, capsys):
-    in_process(monkeypatch)
+def test_manifest_and_resolved_config(world):
     (world / "c.jsonl").write_text('{"id": "a", "text": "Hello."}\n{"id": "b", "text": "Hello.", "voice": "slt"}\n')
-    assert cli.main(["batch", "c.jsonl", "--out", "out", "--seed", "5", "--set", "diffusion.steps=3"]) == 0
+    assert cli.main(["batch", "c.jsonl", "--out", "out", "--seed", "5", "--set", "diffusion.steps=3", *INLINE]) == 0
     a, b = manifest(world / "out")
-    assert set(a) == {"id", "text", "voice", "seed", "path", "duration", "scores", "key", "faults", "unspoken"}
+    columns = {"id", "text", "voice", "seed", "path", "duration", "spoken", "scores", "key", "faults", "unspoken"}
+    assert set(a) == columns and a["spoken"] == ["Hello"]
     assert (a["path"], a["seed"], a["voice"], b["voice"]) == ("a.wav", 5, "rms", "slt") and a["key"] != b["key"]
     assert soundfile.info("out/a.wav").duration == pytest.approx(a["duration"], abs=1e-4)
     assert yaml.safe_load((world / "out" / "config.yaml").read_text())["diffusion"]["steps"] == 3
-    assert sorted(p.name for p in (world / "out").iterdir()) == ["a.wav", "b.wav", "config.yaml", "manifest.jsonl"]
+    names = ["SHA256SUMS", "a.wav", "b.wav", "config.yaml", "manifest.jsonl"]
+    assert sorted(p.name for p in (world / "out").iterdir()) == names
 
 
-def test_stale_sound_of_a_line_that_now_fails_is_removed(world, monkeypatch, capsys):
-    in_process(monkeypatch)
+def test_stale_sound_of_a_line_that_now_fails_is_removed(world):
     for text, code in (("Fine.", 0), ("explode", 3)):
         (world / "c.txt").write_text(text)
-        assert cli.main(["batch", "c.txt", "--out", "out"]) == code
+        assert cli.main(["batch", "c.txt", "--out", "out", *INLINE]) == code
     assert not (world / "out" / "0001.wav").exists()
 
 
@@ -156,6 +152,12 @@ def test_stale_sound_of_a_line_that_now_fails_is_removed(world, monkeypatch, cap
         ("Hi.", ["--voice", "rmz"], "did you mean 'rms'"),
         ("Hi.", ["--set", "difusion.steps=1"], "did you mean 'diffusion'"),
         ("Hi.", ["--out", "c.txt/out"], "cannot be made"),
+        ("Hi.", ["--format", "mp3"], "unknown format 'mp3'; use one of wav"),
+        ("Hi.", ["--redo", "0002"], "--redo: there is no id '0002' in the corpus; did you mean '0001'"),
+        ("Hi.", ["--pick", "0001"], "write ID=CANDIDATE"),
+        ("Hi.", ["--pick", "0001=6"], "the pick for '0001' (in out/choices.yaml): there is no candidate 6: 6 are"),
+        ("Hi.", ["--pick", "0001:2=0"], "there is no sentence 2 in a text of 1"),
+        ("Hi.", ["--export", "ljspech"], "unknown export 'ljspech'; use one of ljspeech, jsonl"),
     ],
 )
 def test_bad_request_is_refused_before_any_work(world, capsys, content, argv, message):
@@ -168,12 +170,6 @@ def test_bad_voice_of_a_line(world, capsys):
     (world / "c.jsonl").write_text('{"id": "a", "text": "Hello.", "voice": "stl"}\n')
     assert cli.main(["batch", "c.jsonl", "--out", "out"]) == 1
     assert "c.jsonl: id 'a': unknown voice 'stl'; did you mean 'slt'" in capsys.readouterr().err
-
-
-def test_wavefront_submits_what_is_waited_for_first():
-    order = wavefront(4, 5)
-    assert len(order) == 20 == len(set(order))
-    assert all(order.index((s, i - 1)) < order.index((s, i)) for s, i in order if i)
 
 
 def test_deployment_points_at_the_flow():

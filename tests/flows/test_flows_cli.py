@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from flows import cli, outputs
+from flows import cli, commands, outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,10 +134,10 @@ def test_odd_texts_are_spoken(caretta):
 def test_full_disk_leaves_nothing_half_written(caretta, world, monkeypatch):
     (world / "out.wav").write_bytes(b"old")
 
-    def full(path, data):
+    def full(files):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(outputs, "write_atomic", full)
+    monkeypatch.setattr(outputs, "write_all", full)
     code, _, err = caretta("say", "Hello.")
     assert code == 1 and "out.wav: cannot be written (No space left on device)" in err
     assert (world / "out.wav").read_bytes() == b"old"
@@ -159,6 +159,6 @@ def test_interrupt_is_a_sentence(caretta, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_text", interrupt)
+    monkeypatch.setattr(commands, "_text", interrupt)
     code, _, err = caretta("say", "Hello.")
     assert code == 130 and "run it again" in err

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.core import pipeline as module
+from stages.core import execute as module
 from stages.core.artifacts import ArtifactStore, StoreError
 from stages.core.pipeline import Pipeline
 from stages.core.route import load_route

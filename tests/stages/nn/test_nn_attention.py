@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.nn.attention import CrossAttention, KeyValueCache, SelfAttention, rotary_angles, rotate
+from stages.nn.attention import CrossAttention, KeyValueCache, SelfAttention, SlotCache, rotary_angles, rotate
 from stages.nn.transformer import Transformer
 
 S = 9
@@ -41,17 +41,33 @@ def test_cache_is_the_full_forward(transformer):
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-5, atol=1e-5)
 
 
+def step(transformer, x, cache):
+    for layer, block in enumerate(transformer.blocks):
+        x = block(x, *cache.angles(), None, cache, layer)
+    cache.advance()
+    return transformer.norm(x)
+
+
 @torch.no_grad()
-def test_expanded_cache_rows_do_not_share_memory(transformer):
-    cache = KeyValueCache(2, 1, 2, S, 8)
-    transformer(torch.randn(1, 3, 16), *tables(3), None, cache)
-    rows = cache.expand(3)
-    assert rows.length == 3 and torch.equal(rows.keys[:, 0], rows.keys[:, 2])
-    x = torch.randn(3, 1, 16)
-    together = transformer(x, *tables(1, first=3), None, rows)
-    alone = transformer(x[1:2], *tables(1, first=3), None, cache.expand(1))
-    torch.testing.assert_close(together[1:2], alone, rtol=1e-5, atol=1e-5)
-    assert cache.length == 3 and not cache.keys[:, :, :, 3:].any()
+def test_slots_of_other_lengths_continue_their_own_prompts(transformer):
+    prompts, whole = [], []
+    later = torch.randn(4, 3, 16)  # two slots of two rows
+    for slot, length in enumerate((3, 5)):
+        x = torch.randn(1, length, 16)
+        causal = torch.ones(length + 3, length + 3, dtype=torch.bool).tril()[None, None]
+        prompts.append(KeyValueCache(2, 1, 2, length, 8))
+        transformer(x, *tables(length), causal[:, :, :length, :length], prompts[-1])
+        rows = torch.cat((x.expand(2, -1, -1), later[2 * slot : 2 * slot + 2]), 1)
+        whole.append(transformer(rows, *tables(length + 3), causal)[:, length:])
+    cache = SlotCache(2, 2, 2, 2, 8, 8)
+    cache.load(0, prompts[1])  # what was there before is forgotten
+    step(transformer, later[:, :1], cache)
+    cache.free(0)
+    for slot, prompt in enumerate(prompts):
+        cache.load(slot, prompt)
+    steps = torch.cat([step(transformer, later[:, n : n + 1], cache) for n in range(3)], 1)
+    torch.testing.assert_close(steps, torch.cat(whole), rtol=1e-5, atol=1e-5)
+    assert cache.lengths == [6, 8]
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 from fakestages.rerank.config import SPEC
 
-from stages.core.types import Candidates, RankedCodes
+from stages.core.types import Candidates, Pick, RankedCodes
 
 
 class RerankStage:
@@ -12,9 +12,9 @@ class RerankStage:
 
     def run(self, batch, *, seeds):
         assert all(seed == 0 for seed in seeds)
-        return [self.one(item[Candidates].items) for item in batch]
+        return [self.one(item[Candidates].items, item.get(Pick)) for item in batch]
 
-    def one(self, items):
+    def one(self, items, pick):
         scores = tuple(c.log_prob for c in items)
-        best = scores.index(max(scores))
+        best = pick.candidate if pick else scores.index(max(scores))
         return RankedCodes(items[best].codes, best, {"clip": scores}, items[best].faults)

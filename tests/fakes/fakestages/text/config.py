@@ -9,4 +9,4 @@ class TextConfig:
     lexicon: str | None = None
 
 
-SPEC = StageSpec("text", 1, TextConfig, needs=(str,), gives=Phonemes, random=False, files=("lexicon",))
+SPEC = StageSpec("text", 1, TextConfig, needs=(str,), gives=Phonemes, random=False, files=("lexicon",), device="cpu")

@@ -1,0 +1,312 @@
+"""The one way that a stage is run on sentences: in `say`, in the Prefect flow, in worker processes and on Ray.
+
+Only what the store lacks is computed. A sentence is claimed before it is computed, so that processes which share a
+store share the work; what another process holds is left to it and named in the report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stages.core.artifacts import ArtifactStore
+from stages.core.checkpoint import CheckpointError
+from stages.core.config import ConfigError, to_plain
+from stages.core.fingerprint import digest
+from stages.core.route import Node, Route
+from stages.core.stage import Item, NothingToSay
+from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, Pick, Voice
+from stages.core.units import Document, Stop, Unit, needed, shards
+
+log = logging.getLogger("caretta.pipeline")
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""seconds between looks at what another process computes"""
+
+
+@dataclass
+class StageReport:
+    """What one stage did on a shard; `calls` and `hits` count pieces (candidates, where a stage fans out)."""
+
+    stage: str
+    calls: int = 0
+    hits: int = 0
+    seconds: float = 0.0
+    load_seconds: float = 0.0
+    work: int = 0
+    """characters of text times pieces computed: what `seconds` are proportional to"""
+    stopped: dict[str, Stop] = field(default_factory=dict)
+    """by unit key, what was known before included"""
+    spent: dict[str, float] = field(default_factory=dict)
+    """seconds by unit key"""
+    held: frozenset[str] = frozenset()
+    """keys of units that another process (or task) is computing: look again later"""
+
+
+@dataclass
+class RunReport:
+    """What a run did, by stage."""
+
+    stage_calls: dict[str, int] = field(default_factory=dict)
+    cache_hits: dict[str, int] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    stage_work: dict[str, int] = field(default_factory=dict)
+    load_seconds: float = 0.0
+    stopped: dict[str, Stop] = field(default_factory=dict)
+    spent: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, report: StageReport) -> None:
+        """Counts what a stage did on a shard."""
+        for name, value in (
+            ("stage_calls", report.calls),
+            ("cache_hits", report.hits),
+            ("stage_seconds", report.seconds),
+            ("stage_work", report.work),
+        ):
+            total: dict[str, Any] = getattr(self, name)
+            total[report.stage] = total.get(report.stage, 0) + value
+        self.load_seconds += report.load_seconds
+        self.stopped.update(report.stopped)
+        for key, seconds in report.spent.items():
+            self.spent.setdefault(key, {})[report.stage] = round(seconds, 6)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One sentence that a stage must compute, and which of its pieces are missing."""
+
+    unit: Unit
+    item: Item
+    missing: list[int]
+
+
+def run_stage(
+    route: Route,
+    index: int,
+    units: Sequence[Unit],
+    store: ArtifactStore,
+    stopped: dict[str, Stop],
+    device: str = "cpu",
+) -> StageReport:
+    """Runs one stage for those of `units` that lack its result, but for those that somebody else is computing.
+
+    Args:
+        stopped: units that earlier stages gave up; they are left alone and stay in the report.
+
+    Raises:
+        StoreError, CheckpointError, ConfigError, OSError: not a fault of an item; nothing more can be run.
+    """
+    node = route.nodes[index]
+    report = StageReport(node.spec.name, stopped=dict(stopped))
+    going = [unit for unit in units if unit.key not in stopped]
+    have = store.present({key for unit in going for step in unit.steps for key in step.keys})
+    waiting: list[tuple[Unit, list[int]]] = []
+    for unit in going:
+        missing = _missing(unit, index, have) if index in needed(route, unit, have) else []
+        report.hits += len(unit.steps[index].keys) - len(missing)
+        if missing:
+            waiting.append((unit, missing))
+    held: set[str] = set()
+    for group in shards(waiting, node.spec.batch):
+        with contextlib.ExitStack() as claims:
+            jobs = list(_claimed_jobs(route, index, group, store, claims, report, held))
+            if jobs:
+                _compute(node, index, jobs, store, report, device)
+    report.held = frozenset(held)
+    return report
+
+
+def run_until_done(run: Callable[[Sequence[Unit]], StageReport], units: Sequence[Unit]) -> StageReport:
+    """Calls `run` again for the units that another process holds, until nothing is held; pauses grow in between.
+
+    Nothing is held by the caller meanwhile, so two runs cannot wait for each other.
+    """
+    total = run(units)
+    pause, waited = FIRST_PAUSE, 0.0
+    while total.held:
+        time.sleep(pause)
+        waited += pause
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+        if waited > 60.0:
+            log.warning("%s: another process is still computing %d sentences", total.stage, len(total.held))
+            waited = 0.0
+        report = run([unit for unit in units if unit.key in total.held])
+        total.calls += report.calls
+        total.hits += report.hits
+        total.seconds += report.seconds
+        total.load_seconds += report.load_seconds
+        total.work += report.work
+        total.stopped.update(report.stopped)
+        total.spent.update(report.spent)
+        total.held = report.held
+    return total
+
+
+def _missing(unit: Unit, index: int, have: Container[str]) -> list[int]:
+    return [i for i, key in enumerate(unit.steps[index].keys) if key not in have]
+
+
+def _claimed_jobs(
+    route: Route,
+    index: int,
+    group: Sequence[tuple[Unit, list[int]]],
+    store: ArtifactStore,
+    claims: contextlib.ExitStack,
+    report: StageReport,
+    held: set[str],
+) -> Iterator[_Job]:
+    """Those of a group that are ours to compute now; claims are released when `claims` closes."""
+    ours = []
+    for unit, missing in group:
+        claim = store.claim(unit.steps[index].keys[0])  # a sentence's candidates are sampled by one process
+        if claim is None:
+            held.add(unit.key)
+            report.hits -= len(unit.steps[index].keys) - len(missing)  # counted when it is looked at again
+        else:
+            claims.enter_context(claim)
+            ours.append((unit, missing))
+    # what was there a moment ago may have been computed between the look and the claim
+    have = store.present({unit.steps[index].keys[i] for unit, missing in ours for i in missing})
+    voices: dict[str, Voice | None] = {}  # read once per group, and one object, so that a stage may condition once
+    for unit, missing in ours:
+        left = [i for i in missing if unit.steps[index].keys[i] not in have]
+        report.hits += len(missing) - len(left)
+        item = _inputs(route, index, unit, store, voices) if left else None
+        if item is not None and any(isinstance(value, Phonemes) and not value.words for value in item.values()):
+            report.stopped[unit.key] = ("unspoken", "nothing in it can be spoken")
+        elif item is not None:
+            yield _Job(unit, item, left)
+
+
+def _compute(node: Node, index: int, jobs: list[_Job], store: ArtifactStore, report: StageReport, device: str) -> None:
+    """Runs a stage on a group and stores the results; an item that fails is noted, the rest go on."""
+    stage, lock, load_seconds = resident(node, device)
+    report.load_seconds += load_seconds
+    with lock:  # one group at a time in a model; other stages run beside it
+        start = time.perf_counter()
+        outcomes = _run_or_split(stage, node, index, jobs)
+        seconds = time.perf_counter() - start
+    report.seconds += seconds
+    results: dict[str, Any] = {}
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if not isinstance(outcome, list):
+            report.stopped[job.unit.key] = outcome
+            continue
+        keys = job.unit.steps[index].keys
+        results.update({keys[i]: value for i, value in zip(job.missing, outcome, strict=True)})
+        report.calls += len(job.missing)
+        report.work += len(job.unit.text) * len(job.missing)
+        report.spent[job.unit.key] = seconds / len(jobs)
+    store.put_many(results)
+
+
+def _run_or_split(stage: Any, node: Node, index: int, jobs: list[_Job]) -> list[list[Any] | Stop]:
+    """A list of values, or why there is none, for each job; when a batch fails, each of its items is tried alone."""
+    seeds = [[job.unit.steps[index].seeds[i] for i in job.missing] for job in jobs]
+    try:
+        fans = node.spec.fans_out
+        raw = stage.run([dict(job.item) for job in jobs], seeds=seeds if fans else [s[0] for s in seeds])
+        outputs = [list(out) for out in raw] if fans else [[out] for out in raw]
+        return [_checked(node, out, len(s)) for out, s in zip(outputs, seeds, strict=True)]
+    except NothingToSay as error:
+        if len(jobs) == 1 and node.spec.gives is Phonemes:  # kept, so that the next run knows it without asking
+            return [[Phonemes(jobs[0].unit.text, (), (), (jobs[0].unit.text,))]]
+        if len(jobs) == 1:
+            return [("unspoken", str(error))]
+    except (OSError, CheckpointError, ConfigError):
+        raise  # the machine's fault or the configuration's, not an item's
+    except Exception as error:  # any fault of a model on one item must not stop the others
+        if len(jobs) == 1:
+            log.debug("%s failed on %r", node.spec.name, jobs[0].unit.text[:80], exc_info=True)
+            return [("failed", f"{node.spec.name}: {' '.join(str(error).split()) or type(error).__name__}")]
+    return [outcome for job in jobs for outcome in _run_or_split(stage, node, index, [job])]
+
+
+def _checked(node: Node, values: list[Any], wanted: int) -> list[Any]:
+    """The values of one item. Raises ValueError when they are not what the stage promises."""
+    kind = Candidate if node.spec.gives is Candidates else node.spec.gives
+    if len(values) != wanted or not all(isinstance(value, kind) for value in values):
+        raise ValueError(f"promised {wanted} {kind.__name__}, gave {[type(v).__name__ for v in values]}")
+    for value in values:
+        array = value.samples if isinstance(value, Audio) else value.frames if isinstance(value, Mel) else None
+        if array is not None and not (array.size and np.isfinite(array).all()):
+            raise ValueError(f"gave a {kind.__name__} that is empty or holds values that are not numbers")
+    return values
+
+
+def _inputs(route: Route, index: int, unit: Unit, store: ArtifactStore, voices: dict[str, Voice | None]) -> Item | None:
+    """What a stage needs for one sentence, read from the store; None when something is not there (yet)."""
+    spec = route.nodes[index].spec
+    item: Item = {Pick: Pick(unit.pick)} if unit.pick is not None and Pick in spec.honours else {}
+    for kind in spec.needs:
+        if kind is Voice and unit.voice not in voices:
+            voices[unit.voice] = store.get(Voice, unit.voice)
+        given = {str: unit.text, Voice: voices.get(unit.voice)}
+        item[kind] = given[kind] if kind in given else _value(route.source(index, kind), kind, unit, store)
+        if item[kind] is None:
+            return None
+    return item
+
+
+def _value(source: int, kind: type, unit: Unit, store: ArtifactStore) -> Any:
+    keys = unit.steps[source].keys
+    if kind is not Candidates:
+        return store.get(kind, keys[0])
+    found = store.get_many(Candidate, keys)
+    return Candidates(tuple(found[key] for key in keys)) if len(found) == len(keys) else None
+
+
+def keep_voices(documents: Iterable[Document], waiting: Container[str], store: ArtifactStore) -> None:
+    """Puts into the store the voices that sentences still to be computed need."""
+    voices = {d.voice.digest: d.voice for d in documents if any(u.key in waiting for u in d.units)}
+    for key, voice in voices.items():
+        if store.get(Voice, key) is None:
+            store.put(key, voice)
+
+
+_residents: dict[str, tuple[Any, threading.Lock]] = {}
+_loading = threading.Lock()
+
+
+def resident(node: Node, device: str) -> tuple[Any, threading.Lock, float]:
+    """The loaded stage (once per process), the lock under which it runs, and the seconds that loading took just now."""
+    key = digest([node.target, to_plain(node.config), node.weights, device])
+    with _loading:
+        if key in _residents:
+            return (*_residents[key], 0.0)
+        start = time.perf_counter()
+        module, _, name = node.target.partition(":")
+        try:
+            kind = getattr(importlib.import_module(module), name)
+            _use_one_thread()
+            stage = kind.load(node.config, device)
+        except (
+            RuntimeError,
+            AssertionError,
+            NotImplementedError,
+        ) as error:  # what torch raises for a device that is not there
+            reason = " ".join(str(error).split())[:200]
+            mend = "" if device == "cpu" else "; try --set device=cpu"
+            raise ConfigError(
+                f"stage {node.spec.name!r} cannot be loaded on device {device!r} ({reason}){mend}"
+            ) from None
+        _residents[key] = (stage, threading.Lock())
+        return (*_residents[key], time.perf_counter() - start)
+
+
+def _use_one_thread() -> None:
+    """One torch thread per worker.
+
+    Models this small only wait for more, workers side by side would fight for the cores, and a sum that is split over
+    the cores of one machine rounds differently on another.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
