@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from stages.evaluation.report import Report
@@ -28,10 +29,11 @@ def main(config_path: str, sets: list[str]) -> int:
 
 def in_flow(job: Job) -> Report:
     """The same steps, each a task of a Prefect flow. Raises ConfigError when the flow engine does not start."""
+    from flows.commands import DEFAULT_CACHE
     from flows.runtime import prepare_environment
     from stages.core.config import ConfigError
 
-    prepare_environment(job.store.folder)
+    prepare_environment(job.store.local_folder or Path(DEFAULT_CACHE))
     from prefect import flow
 
     @flow(name="evaluate", flow_run_name=job.name, persist_result=False)

@@ -66,16 +66,6 @@ class ArtifactStore:
         """The folder, None when the store is not one of this machine."""
         return self.storage.folder if isinstance(self.storage, LocalStorage) else None
 
-    @property
-    def folder(self) -> Path:
-        """As `local_folder`, for callers that need one. Raises StoreError."""
-        if self.local_folder is None:
-            raise StoreError(f"{self.where}: is not a folder of this machine; give one with --set cache.dir=PATH")
-        return self.local_folder
-
-    def _path(self, key: str) -> Path:
-        return self.folder / entry_name(key)
-
     def has(self, key: str) -> bool:
         """Whether an entry is there (its bytes are verified by `read`)."""
         name = entry_name(key)

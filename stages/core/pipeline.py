@@ -261,8 +261,8 @@ class Pipeline:
 
 
 def shard_size(route: Route, sentences: int) -> int:
-    """Sentences that go through a stage together: the route's wish, or about 16 shards of 8 to 128."""
-    return route.shard or min(128, max(8, math.ceil(sentences / 16)))
+    """Sentences that go through a stage together: the route's wish, or about 8 shards of 8 to 128."""
+    return route.shard or min(128, max(8, math.ceil(sentences / 8)))
 
 
 def join(paragraphs: list[list[Audio]], document: Document) -> Audio:

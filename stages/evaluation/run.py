@@ -149,7 +149,7 @@ def prepare(path: str | Path, sets: Iterable[str] = ()) -> Job:
         raise ConfigError(
             f"{out}: cannot be made ({error.strerror}); name another folder with --set out=PATH"
         ) from None
-    store = ArtifactStore(route.cache.dir)
+    store = ArtifactStore(route.cache.dir, route.cache.options)
     return Job(name, config, out, route, store, tuple(_sentences(route, texts, config)), voices, listener)
 
 

@@ -95,9 +95,7 @@ class SlotCache:
                 rows, end = self.of(slot), length + 1
                 keys, values = self.keys[layer, rows], self.values[layer, rows]
                 keys[:, :, length], values[:, :, length] = k[rows, :, 0], v[rows, :, 0]
-                # a CPU reads dense copies faster, even with the copying: its kernel does not fetch ahead over the gaps
-                keys, values = keys[:, :, :end].contiguous(), values[:, :, :end].contiguous()
-                out[rows] = F.scaled_dot_product_attention(q[rows], keys, values)
+                out[rows] = F.scaled_dot_product_attention(q[rows], keys[:, :, :end], values[:, :, :end])
         return out
 
     def advance(self) -> None:

@@ -43,32 +43,36 @@ def clip(evidence: Evidence) -> list[float]:
 
 def phones(evidence: Evidence) -> list[float]:
     """Mean log-probability per code of the best monotonic path through the asked phones (Viterbi), nats."""
-    return [
-        best_path(evidence.phone_log_probs[k, : len(c.codes.codes)], evidence.phones)
-        for k, c in enumerate(evidence.candidates.items)
-    ]
+    lengths = [len(c.codes.codes) for c in evidence.candidates.items]
+    return best_paths(evidence.phone_log_probs, lengths, evidence.phones)
 
 
 SKIP = -4.0
 """nats that a phone left out costs; truly spoken phones last a code (32 ms) or more nearly always"""
 
 
-def best_path(log_probs: Tensor, phone_ids: Tensor) -> float:
-    """Viterbi score per code: log_probs (N, symbols), phones (P,) -> mean over N of the best path; -inf without one.
+def best_paths(log_probs: Tensor, lengths: list[int], phone_ids: Tensor) -> list[float]:
+    """Viterbi score per code of each candidate: the mean over its codes of the best path; -inf without one.
 
     The path moves on by at most two phones a code, pays SKIP for a phone left out, starts on one of the first two
-    phones and ends on one of the last two.
+    phones and ends on one of the last two. Candidates go side by side but never mix: each has the score it has alone.
+
+    Args:
+        log_probs: (K, N, symbols); beyond a candidate's length nothing is read.
+        phone_ids: (P,) the phones asked for.
     """
-    emission = log_probs[:, phone_ids].double()  # (N, P)
-    outside = torch.full((2,), -torch.inf, dtype=emission.dtype, device=emission.device)
+    emission = log_probs[:, :, phone_ids].double()  # (K, N, P)
+    ends = torch.tensor(lengths, device=emission.device).unsqueeze(-1)
+    outside = torch.full((len(lengths), 2), -torch.inf, dtype=emission.dtype, device=emission.device)
     price = torch.tensor(
         [SKIP, 0.0, 0.0], dtype=emission.dtype, device=emission.device
     )  # from two back, one back, the same
-    score = torch.full_like(emission[0], -torch.inf)
-    score[:2] = emission[0, :2]
-    for row in emission[1:]:
-        score = (torch.cat((outside, score)).unfold(0, 3, 1) + price).amax(-1) + row
-    return float(score[-2:].max()) / len(emission)
+    score = torch.full_like(emission[:, 0], -torch.inf)
+    score[:, :2] = emission[:, 0, :2]
+    for n in range(1, max(lengths)):
+        moved = (torch.cat((outside, score), dim=1).unfold(1, 3, 1) + price).amax(-1) + emission[:, n]
+        score = torch.where(n < ends, moved, score)
+    return (score[:, -2:].amax(-1) / ends.squeeze(-1)).tolist()
 
 
 def log_prob(evidence: Evidence) -> list[float]:

@@ -35,10 +35,11 @@ _LISTED = re.compile(r"\.{3}|(?:\. ){3}|\s{3,}\d+$|\t")
 _ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE = re.compile(r"={3,}|-{3,}")
 _BREAK = re.compile(r"(?:[*_~•·#=—–-]\s*){3,}|[#⁂]")
-_FENCE = re.compile(r"\s*(?:```|~~~)")
-_QUOTE = re.compile(r"\s*>+\s?")
-_BULLET = re.compile(r"\s*[-*+•]\s+")
+_FENCE = re.compile(r"```[\w+#.-]*")
+_QUOTE = re.compile(r"\A\s*>+\s?")
+_BULLET = re.compile(r"\A\s*[-*+•]\s+")
 _LINK = re.compile(r"""!?(?<!\[)\[([^\[\]]*)\]\([^()\s]*(?:\s+"[^"]*")?\)""")
+_EMPHASIS = re.compile(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])")
 _START, _END = (
     re.compile(rf"^[ \t]*\*{{3}}[ \t]*{word} OF\b(?:[^*\n]*\n?[^*\n]*\*{{3}}|[^\n]*)", re.MULTILINE)
     for word in ("START", "END")
@@ -76,6 +77,7 @@ def split_chapters(text: str) -> list[Chapter]:
     """
     blocks = [block for block in _blocks(_bounded(text)) if block.text]
     depth = _depth(blocks)
+    last = {block.text: number for number, block in enumerate(blocks) if block.level is not None}
     chapters: list[tuple[str | None, list[str]]] = [(None, [])]
     run: list[_Block] = []
     for number, block in enumerate(blocks):
@@ -83,7 +85,7 @@ def split_chapters(text: str) -> list[Chapter]:
             run.append(block)
             continue
         if run:
-            listed, title = _title(run, blocks[number:])
+            listed, title = _title(run, comes_again=last[run[-1].text] > number)
             chapters[-1][1].extend(listed)
             if title is not None:
                 chapters.append((title, []))
@@ -109,7 +111,7 @@ def _blocks(text: str) -> Iterator[_Block]:
     for line in text.split("\n"):
         mark = line.strip()
         heading = None if fenced else _ATX.fullmatch(line)
-        if _FENCE.match(line):
+        if _FENCE.fullmatch(mark):
             yield from _paragraphs(lines, fenced)
             fenced = not fenced
         elif heading:
@@ -120,7 +122,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         elif mark and not _BREAK.fullmatch(mark):
             lines.append(line)
             continue
-        else:
+        elif lines:
             yield from _paragraphs(lines, fenced)
         lines = []
     yield from _paragraphs(lines, fenced)
@@ -181,7 +183,7 @@ def _named(lines: list[str]) -> _Block | None:
 
 def _plain(line: str) -> str:
     """A heading's line without Markdown's marks."""
-    return _LINK.sub(r"\1", line).strip().strip("*_`").strip()
+    return _EMPHASIS.sub("", _LINK.sub(r"\1", line)).strip()
 
 
 def _joined(lines: list[str]) -> str:
@@ -204,13 +206,13 @@ def _is_part(block: _Block) -> bool:
     return found is not None and found["part"] is not None
 
 
-def _title(run: list[_Block], rest: list[_Block]) -> tuple[list[str], str | None]:
+def _title(run: list[_Block], comes_again: bool) -> tuple[list[str], str | None]:
     """Of headings in a row: those that are but a list, and the title of the text that follows (None: all are)."""
     first = len(run) - 1
     while first and (run[first - 1].level or 0) < (run[first].level or 0):
         first -= 1
     listed, titles = [b.text for b in run[:first]], [b.text for b in run[first:]]
-    if listed and any(block.level is not None and block.text == titles[-1] for block in rest):
+    if listed and comes_again:
         return listed + titles, None  # the table's last entry too: its chapter is still to come
     joined = " ".join(title if title[-1] in ".!?:" else f"{title}." for title in titles[:-1])
     return listed, f"{joined} {titles[-1]}".strip()

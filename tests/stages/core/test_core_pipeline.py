@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.core import execute as module
-from stages.core.artifacts import ArtifactStore, StoreError
+from stages.core.artifacts import ArtifactStore, StoreError, entry_name
 from stages.core.pipeline import Pipeline
 from stages.core.route import load_route
 from stages.core.voices import load_voice
@@ -77,7 +77,7 @@ def test_result_outlives_its_intermediates(store):
     document = Pipeline(load_route()).document("Hello there.", load_voice("rms"), 0)
     for step in document.units[0].steps[:-1]:
         for key in step.keys:
-            store._path(key).unlink()
+            (store.local_folder / entry_name(key)).unlink()
     again, report = run(store, ["Hello there."])
     assert samples(first) == samples(again) and report.stage_calls["text"] == 0
 
@@ -87,7 +87,7 @@ def test_damaged_entry_heals(store, damaged):
     first, _ = run(store, ["Hello there."])
     unit = Pipeline(load_route()).document("Hello there.", load_voice("rms"), 0).units[0]
     for step in unit.steps[damaged:]:  # what is damaged is noticed when it is needed: take away what comes after
-        path = store._path(step.keys[0])
+        path = store.local_folder / entry_name(step.keys[0])
         path.write_bytes(path.read_bytes()[:-1]) if step is unit.steps[damaged] else path.unlink()
     again, _ = run(store, ["Hello there."])
     assert samples(first) == samples(again) and again[0].error is None

@@ -156,7 +156,7 @@ def test_sets_go_to_the_evaluation_or_to_the_route(config):
     found = read_config(config, ["limit=2", "diffusion.steps=9", "cache.dir=elsewhere"])
     assert found.limit == 2 and found.sets == ("diffusion.steps=9", "cache.dir=elsewhere")
     job = prepare(config, ["limit=2", "diffusion.steps=9", "cache.dir=elsewhere"])
-    assert len(job.sentences) == 2 and job.route.nodes[3].config.steps == 9 and job.store.folder.name == "elsewhere"
+    assert len(job.sentences) == 2 and job.route.nodes[3].config.steps == 9 and job.store.where == "elsewhere"
 
 
 def test_speed_of_what_was_cached_is_unknown():

@@ -21,7 +21,7 @@ def words(text):
     ("heading", "title"),
     [
         ("# The Fog", "The Fog"),
-        ("## The *Fog* ##", "The *Fog"),
+        ("## The *Fog* of _War_ ##", "The Fog of War"),
         ("# C#", "C#"),
         ("The Fog\n=======", "The Fog"),
         ("The Fog\n---", "The Fog"),
@@ -42,8 +42,6 @@ def words(text):
     ],
 )
 def test_headings(heading, title):
-    if title == "The *Fog":
-        title = "The *Fog*"
     text = f"Before.\n\n{heading}\n\nAfter it."
     assert split_chapters(text) == [Chapter(None, "Before."), Chapter(title, "After it.")]
     assert split_chapters(text.replace("\n", "\r\n")) == split_chapters(text)
@@ -71,9 +69,12 @@ def test_what_is_no_heading(line):
 
 
 def test_paragraphs_are_unwrapped_and_parted():
-    text = "A line\nthat is wrap-\nped--\n  here.\n\n\n* * *\nNext.\n***\nThen\n\n---\n\n⁂\n\n#\n\n> quoted\n> twice\n\n- one\n- two\n  more"
+    text = "A line\nthat is wrap-\nped--\n  here.\n\n\n* * *\nNext.\n***\nThen\n\n---\n\n⁂\n\n#\n\nEnd - or > not."
     assert split_chapters(text) == [
-        Chapter(None, "A line that is wrap-ped-- here.\n\nNext.\n\nThen\n\nquoted twice\n\none\n\ntwo more")
+        Chapter(None, "A line that is wrap-ped-- here.\n\nNext.\n\nThen\n\nEnd - or > not.")
+    ]
+    assert split_chapters("> quoted - so\n> twice\n\n- one\n- two\n  more") == [
+        Chapter(None, "quoted - so twice\n\none\n\ntwo more")
     ]
     assert split_chapters("See [the fog](http://x.y/z) and ![a map](map.png).") == [
         Chapter(None, "See the fog and a map.")
@@ -120,9 +121,11 @@ def test_gutenberg_marks_bound_the_text():
 
 
 PIECES = [
-    "# Up", "## Down", "### Deep ###", "Under\n---", "Over\n====", "Chapter 3", "CHAPTER IV\nTHE NIGHT", "Part Two", "Epilogue",
-    "Chapter 1\nChapter 2\nChapter 3", "Some prose,\nhard-\nwrapped over\nlines.", "* * *", "- one\n- two", "> said\n> he",
-    "Plain.", "```\n# code\n\nmore\n```", "Chapter 5 was long.\nIt was.", "[link](http)", "***", "  indented\n\ttext", "Contents", "1. first\n2. second",
+    "# Up", "## Down", "### Deep ###", "Under\n---", "Over\n====", "Chapter 3", "CHAPTER IV\nTHE NIGHT", "Part Two",
+    "Epilogue", "Chapter 1\nChapter 2\nChapter 3", "Some prose,\nhard-\nwrapped over\nlines.", "* * *", "- one\n- two",
+    "> said\n> he", "Plain.", "```\n# code\n\nmore\n```", "Chapter 5 was long.\nIt was.", "[link](http)", "***",
+    "  indented\n\ttext", "Contents", "1. first\n2. second", "a - b * c > d # e",
+    "```one``` word", "~~~", "~~~ two ~~~",
 ]  # fmt: skip
 
 
@@ -136,10 +139,16 @@ def test_no_word_is_lost(seed):
     assert all(chapter.text.strip() for chapter in split_chapters(text))
 
 
-def test_long_and_hostile_books_take_no_time():
+@pytest.mark.parametrize(
+    "text",
+    [
+        "word " * 400_000, "word\n" * 300_000, "\n" * 2_000_000, " \t" * 500_000 + "x", "# " + " " * 1_000_000 + "x",
+        "[" * 1_000_000, "[](" * 300_000, "-\n" * 300_000, "* " * 500_000 + "x", "Chapter one" + "-one" * 300_000,
+        "Chapter 1\n\n" * 100_000, "# a\n\n" * 100_000, "# a\n\nb\n\n" * 50_000,
+        "".join(f"# {n}\n\n# a{n}\n\nb\n\n" for n in range(30_000)), "*** START OF " * 100_000,
+    ],
+)  # fmt: skip
+def test_long_and_hostile_books_take_no_time(text):
     start = time.process_time()
-    for text in ("word " * 400_000, "\n" * 2_000_000, "# " + " " * 1_000_000 + "x", "[" * 1_000_000, "[](" * 500_000,
-                 "-\n" * 500_000, "* " * 500_000 + "x", "Chapter one" + "-one" * 300_000, "Chapter 1\n\n" * 100_000,
-                 "# a\n\n" * 100_000, "word\n" * 300_000, "*** START OF " * 100_000, " \t" * 500_000 + "x"):  # fmt: skip
-        split_chapters(text)
-    assert time.process_time() - start < 30
+    split_chapters(text)
+    assert time.process_time() - start < 10
