@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -137,13 +138,16 @@ def _ray(job: Job) -> Iterator[Place]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     address, devices = job.request.address, RayDevices.of(job.pipeline.route)
-    url = _server(address)
+    if address is not None:
+        check_address(address)
+    url = _server()
     workers = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PREFECT_API_URL": url}
     options: dict[str, Any] = {"runtime_env": {"env_vars": workers}, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         accelerators = layout(job.pipeline.route.devices, 1, 1, 2**31).get("accelerator", [])
         count = job.pipeline.route.workers or cores()
         options |= {"include_dashboard": False, "num_cpus": count, "num_gpus": len(accelerators)}
+        options["_node_ip_address"] = "127.0.0.1"  # nobody else has to reach it
     runner = RayTaskRunner(address=address, init_kwargs=options)
     crashes = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     with temporary_settings({PREFECT_API_URL: url}):  # travels with every task: no worker starts a server of its own
@@ -156,21 +160,48 @@ def _ray(job: Job) -> Iterator[Place]:
                 "or name it with --address"
             ) from None
         try:
+            check_reach(url, [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]])
             yield Place(runner, devices, 2 * devices.at_once(ray.cluster_resources()) + 2, crashes)
         finally:
             runner.__exit__(None, None, None)
 
 
-def _server(address: str | None) -> str:
-    """URL of the Prefect server that this flow runs against. Raises RunnerError when other machines cannot reach it."""
+def check_address(address: str) -> None:
+    """Refuses an address at which nothing listens: Ray itself would try for minutes. Raises RunnerError."""
+    if address in ("auto", "local"):
+        return
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise RunnerError(
+            f"there is no Ray cluster at {address} ({error}); start one with ray start --head, or give its HOST:PORT "
+            "or ray://HOST:10001 with --address"
+        ) from None
+
+
+def _server() -> str:
+    """URL of the Prefect server that this flow runs against."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        url = str(client.api_url)
-    host = urlsplit(address if "://" in (address or "") else f"//{address or 'localhost'}").hostname
-    if host not in (*_LOOPBACK, "auto", None) and urlsplit(url).hostname in _LOOPBACK:
+        return str(client.api_url)
+
+
+def check_reach(url: str, nodes: Iterable[str]) -> None:
+    """Refuses a Prefect server of this machine alone when nodes (IP addresses) are others. Raises RunnerError."""
+    far = [node for node in nodes if not _is_here(node)]
+    if far and urlsplit(url).hostname in _LOOPBACK:
         raise RunnerError(
-            f"the workers at {address} cannot reach the flow engine of this machine; set PREFECT_API_URL to a Prefect "
+            f"the Ray node {far[0]} cannot reach the flow engine of this machine; set PREFECT_API_URL to a Prefect "
             "server that every machine of the cluster reaches"
         )
-    return url
+
+
+def _is_here(address: str) -> bool:
+    """Whether an IP address is one of this machine's: only those can be listened on."""
+    try:
+        socket.create_server((address, 0)).close()
+    except OSError:
+        return False
+    return True

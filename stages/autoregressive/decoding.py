@@ -1,8 +1,8 @@
 """Decoding of speech codes: many candidates of many texts at once, each with the bytes it would have alone.
 
-Matrix products of another size round differently, so every product here has one size whatever is asked for. A tile of
-SLOTS * ROWS rows goes through the model's linear layers, dummies where there is nothing to say; a slot holds ROWS
-candidates of one text and attends on its own. A slot that is done takes the next candidates at once ("continuous
+Matrix products of another size may round differently, so a tile of SLOTS * ROWS rows goes through the model's linear
+layers, dummies where there is nothing to say (or fewer slots, where the products are known to agree: `tiles.py`). A slot
+holds ROWS candidates of one text and attends on its own. A slot that is done takes the next candidates at once ("continuous
 batching", Yu et al. 2022, Orca), long texts first, so that few slots idle at the end.
 """
 
@@ -74,12 +74,21 @@ class _Job:
 
 
 def sample(
-    model: AutoregressiveDecoder, requests: list[Request], config: AutoregressiveConfig
+    model: AutoregressiveDecoder,
+    requests: list[Request],
+    config: AutoregressiveConfig,
+    slots: tuple[int, ...] = (SLOTS,),
 ) -> tuple[list[list[Sampled]], Work]:
-    """One candidate per seed of each request, and the work it took."""
+    """One candidate per seed of each request, and the work it took.
+
+    Args:
+        slots: sizes that the tile may have, SLOTS among them.
+    """
     limits = [math.ceil(config.max_codes_per_phone * len(r.phones)) for r in requests]
     longest = max((len(r.phones) for r in requests), default=0)
-    tile = _Tile(model, config, longest, max(limits, default=0))
+    jobs = sum(math.ceil(len(r.seeds) / ROWS) for r in requests)
+    size = min(n for n in slots if n >= min(jobs, SLOTS))
+    tile = _Tile(model, config, size, longest, max(limits, default=0))
     waiting = _jobs(model, requests, limits)
     found: list[dict[int, Sampled]] = [{} for _ in requests]
     while tile.fill(waiting):
@@ -88,7 +97,7 @@ def sample(
         for job, candidates in tile.harvest():
             found[job.request].update(zip(job.seeds, candidates, strict=True))
     sampled = [[own[seed] for seed in r.seeds] for own, r in zip(found, requests, strict=True)]
-    return sampled, Work(tile.steps * SLOTS * ROWS, sum(len(s.codes) for own in sampled for s in own))
+    return sampled, Work(tile.steps * size * ROWS, sum(len(s.codes) for own in sampled for s in own))
 
 
 def _jobs(model: AutoregressiveDecoder, requests: list[Request], limits: list[int]) -> Iterator[_Job]:
@@ -101,17 +110,19 @@ def _jobs(model: AutoregressiveDecoder, requests: list[Request], limits: list[in
 
 
 class _Tile:
-    """Everything about the rows (R = SLOTS * ROWS) that are decoded together. Steps are counted from a slot's start."""
+    """Everything about the rows (R = slots * ROWS) that are decoded together. Steps are counted from a slot's start."""
 
-    def __init__(self, model: AutoregressiveDecoder, config: AutoregressiveConfig, phones: int, limit: int) -> None:
+    def __init__(
+        self, model: AutoregressiveDecoder, config: AutoregressiveConfig, slots: int, phones: int, limit: int
+    ) -> None:
         self.model, self.config, self.steps = model, config, 0
-        self.jobs: list[_Job | None] = [None] * SLOTS
-        rows, device = SLOTS * ROWS, model.pointer.weight.device
+        self.jobs: list[_Job | None] = [None] * slots
+        rows, device = slots * ROWS, model.pointer.weight.device
         longest = math.ceil(limit / LOOK) * LOOK  # a slot may run on until the next look
-        self.cache = model.slots(SLOTS, ROWS, model.config.latents + phones + longest)
+        self.cache = model.slots(slots, ROWS, model.config.latents + phones + longest)
         self.row = torch.arange(rows, device=device)
         self.slot = self.row // ROWS
-        self.pointed = torch.zeros(SLOTS, phones, model.config.width, device=device)
+        self.pointed = torch.zeros(slots, phones, model.config.width, device=device)
         self.last = torch.zeros(rows, dtype=torch.long, device=device)  # index of the last phone
         self.uniform = torch.zeros(longest, rows, 2, device=device)
         self.code = torch.full((rows,), model.start_code, device=device)

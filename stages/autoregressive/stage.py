@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from stages.autoregressive.config import SPEC, AutoregressiveConfig
-from stages.autoregressive.decoding import Request, Work, sample
+from stages.autoregressive.decoding import ROWS, SLOTS, Request, Work, sample
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
+from stages.autoregressive.tiles import safe_slots
 from stages.core import checkpoint, symbols
 from stages.core.stage import Item
 from stages.core.types import Candidate, Phonemes, SpeechCodes, Voice
@@ -21,6 +22,7 @@ class AutoregressiveStage:
 
     def __init__(self, config: AutoregressiveConfig, model: AutoregressiveDecoder, codebook: str, device: str) -> None:
         self.config, self.model, self.codebook, self.device = config, model, codebook, device
+        self.slots = safe_slots(model, SLOTS, ROWS)
         self.work = Work()
         """of all calls so far"""
         self.voices = VoiceMemory(model.config.audio, model.voice_latents, device)
@@ -41,7 +43,7 @@ class AutoregressiveStage:
             Request(symbols.ids(item[Phonemes].symbols), self.voices(item[Voice]), own)
             for item, own in zip(batch, seeds, strict=True)
         ]
-        sampled, work = sample(self.model, requests, self.config)
+        sampled, work = sample(self.model, requests, self.config, self.slots)
         self.work += work
         return [
             [

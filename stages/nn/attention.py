@@ -104,6 +104,9 @@ class SlotCache:
         self._next += self._busy
 
 
+Cache = KeyValueCache | SlotCache
+
+
 class SelfAttention(nn.Module):
     """Self-attention with rotary positions (scaled dot product, torch's fused kernel)."""
 
@@ -119,7 +122,7 @@ class SelfAttention(nn.Module):
         cos: Tensor,
         sin: Tensor,
         mask: Tensor | None = None,
-        cache: KeyValueCache | SlotCache | None = None,
+        cache: Cache | None = None,
         layer: int = 0,
     ) -> Tensor:
         """x (B, S, D) -> the same; cos, sin (B or 1, 1, S, head_dim / 2); mask (B or 1, 1, S, S_all), True = look."""

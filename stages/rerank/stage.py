@@ -7,7 +7,7 @@ import torch
 from stages.core import checkpoint, symbols
 from stages.core.config import ConfigError, near_miss
 from stages.core.stage import Item
-from stages.core.types import Candidates, Phonemes, RankedCodes
+from stages.core.types import Candidates, Phonemes, Pick, RankedCodes
 from stages.rerank.config import SPEC, RerankConfig
 from stages.rerank.judges import JUDGES, gather
 from stages.rerank.model import RerankModelConfig, RerankTowers
@@ -35,15 +35,15 @@ class RerankStage:
 
     @torch.inference_mode()
     def run(self, batch: list[Item], *, seeds: list[int]) -> list[RankedCodes]:
-        """The chosen codes of each item; nothing is random."""
-        return [self._rank(item[Phonemes], item[Candidates]) for item in batch]
+        """The chosen codes of each item, those of its `Pick` where it has one; nothing is random."""
+        return [self._rank(item[Phonemes], item[Candidates], item.get(Pick)) for item in batch]
 
-    def _rank(self, phonemes: Phonemes, candidates: Candidates) -> RankedCodes:
+    def _rank(self, phonemes: Phonemes, candidates: Candidates, pick: Pick | None) -> RankedCodes:
         evidence = gather(self.towers, torch.tensor(symbols.ids(phonemes.symbols), device=self.device), candidates)
         scores = {name: tuple(JUDGES[name](evidence)) for name in self.config.judges}
         total = [
             sum(w * scores[name][k] for name, w in self.config.judges.items()) for k in range(len(candidates.items))
         ]
-        chosen = max(range(len(total)), key=total.__getitem__)
+        chosen = pick.candidate if pick else max(range(len(total)), key=total.__getitem__)
         best = candidates.items[chosen]
         return RankedCodes(best.codes, chosen, {**scores, "total": tuple(total)}, best.faults)

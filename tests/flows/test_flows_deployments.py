@@ -7,6 +7,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -185,23 +186,22 @@ POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path("nowhere")
 
 
 @pytest.fixture
-def postgres(tmp_path):
-    """URL of a PostgreSQL of this test alone; it refuses to run as root, so that root lends it another user."""
-    user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.geteuid() == 0 else {}
-    place, port = tmp_path / "postgres", free_port()
-    place.mkdir()
-    if user:
-        os.chown(place, pwd.getpwnam("nobody").pw_uid, user["group"])
-        for folder in list(tmp_path.parents)[:3]:
-            if folder.owner() == "root" and folder != Path("/"):
-                folder.chmod(folder.stat().st_mode | 0o111)
-    options = dict(check=True, cwd=place, stdout=subprocess.DEVNULL, **user)
-    subprocess.run([POSTGRES[-1] / "initdb", "-D", place / "data", "-U", "caretta", "-A", "trust"], **options)
-    control = [POSTGRES[-1] / "pg_ctl", "-D", place / "data", "-w"]
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-    subprocess.run([*control, "-l", place / "log", "-o", settings, "start"], **options)
-    yield f"postgresql+asyncpg://caretta@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], **options)
+def postgres():
+    """URL of a PostgreSQL of this test alone; it refuses to run as root, who therefore lends it another user."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as place:
+        nobody = pwd.getpwnam("nobody")
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid} if os.geteuid() == 0 else {}
+        if user:
+            os.chown(place, nobody.pw_uid, nobody.pw_gid)
+        options = dict(check=True, cwd=place, stdout=subprocess.DEVNULL, **user)
+        data = Path(place) / "data"
+        subprocess.run([POSTGRES[-1] / "initdb", "-D", data, "-U", "caretta", "-A", "trust"], **options)
+        control = [POSTGRES[-1] / "pg_ctl", "-D", data, "-w"]
+        settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        subprocess.run([*control, "-l", data / "log", "-o", settings, "start"], **options)
+        yield f"postgresql+asyncpg://caretta@127.0.0.1:{port}/postgres"
+        subprocess.run([*control, "-m", "immediate", "stop"], **options)
 
 
 @pytest.mark.slow

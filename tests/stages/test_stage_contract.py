@@ -10,7 +10,7 @@ from stages.autoregressive.stage import AutoregressiveStage
 from stages.core import checkpoint, symbols
 from stages.core.audio import AudioError, AudioSpec
 from stages.core.config import ConfigError
-from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
+from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, Pick, RankedCodes, SpeechCodes, Voice, Word
 from stages.diffusion.config import DiffusionConfig
 from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
 from stages.diffusion.stage import DiffusionStage
@@ -94,6 +94,8 @@ def test_rerank_prefers_and_reports_every_score(folder):
     assert set(ranked.scores) == {"clip", "phones", "log_prob", "faults", "total"}
     assert all(len(v) == 3 for v in ranked.scores.values())
     assert ranked.scores["clip"][0] == pytest.approx(ranked.scores["clip"][2], abs=1e-5)
+    picked = stage.run([{Phonemes: ITEMS[0], Candidates: rows, Pick: Pick(0)}], seeds=[0])[0]
+    assert picked.chosen == 0 and picked.scores == ranked.scores and picked.faults == ("loop",)
 
 
 def test_diffusion_and_vocoder(folder):

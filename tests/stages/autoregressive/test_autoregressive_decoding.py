@@ -11,6 +11,7 @@ from stages.autoregressive.decoding import Request
 from stages.autoregressive.faults import find_faults, has_loop
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
 from stages.autoregressive.stage import AutoregressiveStage
+from stages.autoregressive.tiles import safe_slots
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def request_for(model, number, seeds):
 def decode(model, requests, **settings):
     config = AutoregressiveConfig(**{"max_codes_per_phone": 2.0, **settings})
     with torch.inference_mode():
-        return decoding.sample(model, requests, config)[0]
+        return decoding.sample(model, requests, config, safe_slots(model, decoding.SLOTS, decoding.ROWS))[0]
 
 
 def alone(model, request, **settings):
@@ -84,6 +85,25 @@ def test_every_place_in_the_tile_gives_the_same_bytes(starter, row):
         seeds = [*range(50, 50 + row), 7]
         together = decode(starter, [*before, request_for(starter, 2, seeds)])
         assert together[-1][row] == wanted
+
+
+def test_a_smaller_tile_gives_the_bytes_of_the_full_one(starter):
+    request, config = request_for(starter, 5, range(8)), AutoregressiveConfig(max_codes_per_phone=2.0)
+    with torch.inference_mode():
+        full = decoding.sample(starter, [request], config)[0]
+        for slots in safe_slots(starter, decoding.SLOTS, decoding.ROWS):
+            assert decoding.sample(starter, [request], config, (slots, decoding.SLOTS))[0] == full
+
+
+def test_a_size_that_rounds_differently_is_not_safe(tiny, monkeypatch):
+    forward = torch.nn.Linear.forward
+
+    def another_kernel(self, x):
+        return forward(self, x) + (1e-7 if len(x) == 3 * decoding.ROWS else 0.0)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", another_kernel)
+    found = safe_slots(tiny, decoding.SLOTS, decoding.ROWS)
+    assert 3 not in found and decoding.SLOTS in found
 
 
 def test_one_prefill_for_any_number_of_candidates(tiny, monkeypatch):
