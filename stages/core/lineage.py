@@ -38,6 +38,7 @@ def lineage(pipeline: Pipeline, document: Document, unit: Unit, audio: Audio, st
         "route": pipeline.route.name,
         "preset": pipeline.route.preset,
         "seconds_of_audio": audio.samples.size / audio.sample_rate,
+        "chain": [node.spec.name for node in nodes],
         "stages": {
             node.spec.name: {
                 "version": node.spec.version,
@@ -124,9 +125,9 @@ def _difference(a: Record, b: Record) -> str | None:
             return f"{name}: {a[name]!r} and {b[name]!r}"
     if a["voice_digest"] != b["voice_digest"]:
         return f"voice: {a['voice']!r} has another clip ({a['voice_digest'][:12]} and {b['voice_digest'][:12]})"
-    if list(a["stages"]) != list(b["stages"]):
-        return f"stages: {', '.join(a['stages'])} and {', '.join(b['stages'])}"
-    for stage in a["stages"]:
+    if a["chain"] != b["chain"]:
+        return f"stages: {', '.join(a['chain'])} and {', '.join(b['chain'])}"
+    for stage in a["chain"]:
         found = _stage_difference(stage, a["stages"][stage], b["stages"][stage])
         if found:
             return found
@@ -162,17 +163,20 @@ def told(record: Record) -> list[str]:
         f"preset {record['preset']}, {record['seconds_of_audio']:.2f} s",
         f"  spoken: {' '.join(record['spoken'])}",
     ]
-    for stage, part in record["stages"].items():
+    for stage in record["chain"]:
+        part = record["stages"][stage]
         keys = part["keys"]
         more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
         seconds = record["seconds"].get(stage)
-        took = "found in the store" if seconds is None else f"{seconds:.3f} s"
-        settings = ", ".join(f"{k}={v}" for k, v in part["config"].items())
+        took = "found in the store" if seconds is None else f"about {seconds:.3f} s"
+        settings = ", ".join(f"{k}={v}" for k, v in part["config"].items() if v not in (None, ""))
         weights = f", weights {_short(part['weights'])}" if part["weights"] else ""
-        out.append(f"  {stage} v{part['version']}: {keys[0][:12]}{more}, {took}{weights}; {settings}")
+        out.append(
+            f"  {stage} v{part['version']}: {keys[0][:12]}{more}, {took}{weights}" + f"; {settings}" * bool(settings)
+        )
     if record["scores"]:
         chosen = record["chosen"]
-        scores = ", ".join(f"{judge} {scores[chosen]:.3f}" for judge, scores in record["scores"].items())
+        scores = ", ".join(f"{judge} {scores[chosen] + 0.0:.3f}" for judge, scores in record["scores"].items())
         by = "picked by hand" if record.get("pick") is not None else "chosen"
         out.append(f"  candidate {chosen} of {len(next(iter(record['scores'].values())))} {by}: {scores}")
     if record["faults"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.nn.attention import Cache, SelfAttention
+from stages.nn.attention import Cache, KeyValueCache, SelfAttention
 
 
 class Block(nn.Module):
@@ -40,7 +40,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: Cache | None = None
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
         """x (B, S, D) -> (B, S, D); advances `cache` by S positions when one is given."""
         for layer, block in enumerate(self.blocks):

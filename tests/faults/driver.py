@@ -213,8 +213,8 @@ def _forget_what_follows(folder: Path, kind: str, name: Path) -> None:
     """Removes the outputs and later stages' entries, without which the next run would never read a store entry."""
     if kind not in ORDER:
         return
-    for path in (folder / "out").iterdir():
-        if path.name != "choices.yaml":
+    for path in (folder / "out").rglob("*"):
+        if path.is_file() and path.name != "choices.yaml":
             path.unlink()
     for path in (folder / CACHE).glob("[0-9a-f][0-9a-f]/*.safetensors"):
         if path.relative_to(folder) != name and ORDER.index(_kind(path)) > ORDER.index(kind):

@@ -33,7 +33,7 @@ EXPECTED = 3
 """the exit code of a whole run: one line fails and one has nothing to say"""
 CACHE = Path("artifacts") / "cache"
 CHOICES = ("--redo", "0004", "--pick", "0001=1")
-ARGUMENTS = ("--runner", "inline", "--preset", "ultra_fast", "--set", "shard=2")
+ARGUMENTS = ("--runner", "inline", "--preset", "ultra_fast", "--set", "shard=2", "--export", "ljspeech")
 Tree = dict[str, str]
 
 
@@ -199,7 +199,8 @@ class Scene:
 
 def tree(folder: Path, out: str = "out") -> Tree:
     """Digests by name of the output folder and of the store's entries, without the seconds in lineage records."""
-    found = {f"out/{path.name}": _digest(path.read_bytes()) for path in (folder / out).iterdir() if path.is_file()}
+    outputs = (path for path in (folder / out).rglob("*") if path.is_file())
+    found = {f"out/{path.relative_to(folder / out)}": _digest(path.read_bytes()) for path in outputs}
     for path in (folder / CACHE).glob("[0-9a-f][0-9a-f]/*.safetensors"):
         found[f"store/{path.parent.name}/{path.name}"] = _entry_digest(path)
     return {name: value for name, value in found.items() if not name.endswith(".partial")}
