@@ -112,6 +112,7 @@ def prepare(request: Request) -> Job:
     """
     job = plan(request)
     outputs.make_folder(job.out)
+    outputs.clean_folder(job.out)
     outputs.write_yaml(job.out / "config.yaml", job.pipeline.route.plain())
     if job.choices.by_id:
         outputs.write_yaml(job.out / choosing.NAME, job.choices.plain())
@@ -128,7 +129,8 @@ def plan(request: Request) -> Job:
     voices = _voices(lines, request)
     out = Path(request.out)
     choices = choosing.read_choices(out, lines)
-    choices = choosing.with_redo(choices, request.redo, lines)
+    spoken = {name: row["seed"] - request.seed for name, row in read_manifest(out).items()} if request.redo else {}
+    choices = choosing.with_redo(choices, request.redo, lines, spoken)
     choices = choosing.with_picks(choices, request.picks, lines)
     pipeline = Pipeline(route)
     store = ArtifactStore(route.cache.dir, route.cache.options)

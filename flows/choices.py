@@ -1,7 +1,8 @@
 """What a listener decided about lines of a corpus: another reading, another candidate. Kept beside the output.
 
-`choices.yaml` in the output folder: id -> {text: digest, reading: n, picks: {sentence: candidate}}. A later run of the
-same corpus honours it; a line whose text has changed loses its choice, and is told so.
+`choices.yaml` in the output folder: id -> {text: digest, reading: n, picks: {sentence: candidate}, check: digest}. A later
+run of the same corpus honours it; a line whose text has changed loses its choice, and is told so. A damaged choice must
+not change a reading in silence, so each has a checksum: whoever wants to undo one deletes it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ class Choice:
     """added to the seed of the run"""
     picks: dict[str, int] = field(default_factory=dict)
     """sentence (from 1) -> candidate (from 0)"""
+    check: str = ""
+    """checksum over the id and the rest"""
+
+    def checked(self, name: str) -> Choice:
+        """The same with the right checksum for the line with this id."""
+        return replace(self, check=digest([name, self.text, self.reading, self.picks])[:16])
 
     @property
     def by_sentence(self) -> dict[int, int]:
@@ -48,8 +55,8 @@ class Choices:
     def plain(self) -> dict[str, Any]:
         """What is written to `choices.yaml`."""
         return {
-            name: {"text": c.text, "reading": c.reading, "picks": dict(sorted(c.picks.items()))}
-            for name, c in sorted(self.by_id.items())
+            name: {"text": c.text, "reading": c.reading, "picks": dict(sorted(c.picks.items())), "check": c.check}
+            for name, c in ((name, self.by_id[name].checked(name)) for name in sorted(self.by_id))
         }
 
 
@@ -66,15 +73,21 @@ def read_choices(out: Path, lines: Iterable[Line]) -> Choices:
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: {name}: must be a mapping of text, reading and picks; mend or delete the line")
         found[str(name)] = choice = build(Choice, value, f"{path}: {name}")
-        if any(not sentence.isdigit() or sentence == "0" for sentence in choice.picks):
-            raise ConfigError(f"{path}: {name}: picks are by sentence, from 1, in quotes; mend or delete the line")
+        if choice != choice.checked(str(name)):
+            raise ConfigError(
+                f"{path}: {name}: was changed by hand or is damaged; delete it and say --redo or --pick again"
+            )
     texts = {line.id: _digest(line) for line in lines}
     outdated = tuple(name for name, choice in found.items() if texts.get(name, choice.text) != choice.text)
     return Choices({name: c for name, c in found.items() if name not in outdated}, outdated)
 
 
-def with_redo(choices: Choices, ids: Iterable[str], lines: Iterable[Line]) -> Choices:
+def with_redo(choices: Choices, ids: Iterable[str], lines: Iterable[Line], spoken: Mapping[str, int]) -> Choices:
     """Another reading for each of these lines; a pick made for the reading before is dropped.
+
+    Args:
+        spoken: id -> the reading that the output folder has. One that was asked for before and is not there yet (the run
+            was killed) is not counted on.
 
     Raises:
         ConfigError: an id that is not in the corpus.
@@ -83,7 +96,9 @@ def with_redo(choices: Choices, ids: Iterable[str], lines: Iterable[Line]) -> Ch
     changed = dict(choices.by_id)
     for name in dict.fromkeys(ids):
         _check_id("--redo", name, texts)
-        changed[name] = Choice(texts[name], _of(changed, name, texts).reading + 1)
+        reading = _of(changed, name, texts).reading
+        if not reading or spoken.get(name) == reading:
+            changed[name] = Choice(texts[name], reading + 1)
     return replace(choices, by_id=changed)
 
 

@@ -64,8 +64,8 @@ def _add_batch(to: Any) -> None:
                        help="this candidate (from 0) instead of the judges' choice, kept; ID:SENTENCE=CANDIDATE in "
                        "a longer text")  # fmt: skip
     batch.add_argument("--runner", default="auto", choices=["auto", "inline", "threads", "processes", "ray"],
-                       help="where stages run (auto: processes for a larger corpus on CPUs, else threads; inline: in "
-                       "this process, without Prefect)")  # fmt: skip
+                       help="where stages run (inline: in this process, without Prefect; auto: inline for a few "
+                       "sentences, else processes on CPUs and threads on accelerators)")  # fmt: skip
     batch.add_argument("--address", metavar="URL", help="of a Ray cluster, for --runner ray (default: one of its own)")
 
 

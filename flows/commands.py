@@ -6,6 +6,7 @@ Imports are inside the commands: each loads what it needs and no more.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from stages.core.pipeline import Pipeline, Result
 
 ALL_OK, COULD_NOT_RUN, SOME_FAILED = 0, 1, 3
+ENGINE_PAYS = 64
+"""open sentences from which the flow engine's start is worth its seconds"""
 DEFAULT_CACHE = "artifacts/cache"
 """where the flow engine keeps its records when the cache is not a folder of this machine"""
 
@@ -132,9 +135,9 @@ def batch(arguments: Namespace) -> int:
     job = batches.prepare(_request(arguments))
     for name in job.choices.outdated:
         print(f"caretta: {name}: its text has changed, so its choice in choices.yaml is dropped", file=sys.stderr)
-    if job.open_units and job.request.runner != "inline":
+    if job.open_units and _wants_engine(job):
         report = _engine(job)
-    else:  # everything is in the store, or no flow is wanted: no engine starts
+    else:
         todo = [document for document, row in zip(job.documents, job.rows, strict=True) if row is None]
         with Progress("sentences") as job.progress:
             job.pipeline.compute(todo, job.store, job.advance)
@@ -142,6 +145,13 @@ def batch(arguments: Namespace) -> int:
     report["seconds"] = round(time.perf_counter() - start, 3)
     _tell_batch(report, job, arguments.json)
     return SOME_FAILED if report["failed"] else ALL_OK
+
+
+def _wants_engine(job: Job) -> bool:
+    """Whether Prefect runs it; for a few sentences its start costs more than they do, and nobody watches a server."""
+    if job.request.runner != "auto":
+        return job.request.runner != "inline"
+    return len(job.open_units) >= ENGINE_PAYS or "PREFECT_API_URL" in os.environ
 
 
 def _request(arguments: Namespace) -> Request:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from flows import outputs
 from flows.outputs import OutputError
+from stages.core.files import partial_path
 
 Row = dict[str, Any]
 """of the manifest: id, text, voice; path (in the output folder) and duration, or the error; maybe title, spoken"""
@@ -103,7 +103,7 @@ def _link(sound: Path, target: Path) -> None:
     try:
         if target.exists() and target.samefile(sound):
             return
-        partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+        partial = partial_path(target)
         try:
             try:
                 os.link(sound, partial)

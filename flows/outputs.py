@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from stages.core.files import write_all
+from stages.core.files import remove_abandoned, write_all
 from stages.core.pipeline import Result
 from stages.core.types import Audio
 
@@ -180,6 +180,14 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be made ({error.strerror or error}); name another folder") from None
+
+
+def clean_folder(path: Path) -> None:
+    """Removes what a killed run was writing in an output folder. Raises OutputError."""
+    try:
+        remove_abandoned(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be cleaned up ({error.strerror or error}); name another folder") from None
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.workers import interrupts_blocked
+from flows.workers import end_with_this_process, interrupts_blocked
 
 DRAIN_SECONDS = 120.0
 
@@ -82,13 +82,21 @@ def start_server() -> None:
 
 
 def _start_server(errors: list[RuntimeError]) -> None:
+    from prefect.client.base import ServerType
     from prefect.client.orchestration import get_client
 
     with interrupts_blocked():
         try:
-            get_client(sync_client=True)
+            client = get_client(sync_client=True)
         except RuntimeError as error:
             errors.append(error)
+            return
+    if client.server_type == ServerType.EPHEMERAL:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        server = SubprocessASGIServer().server_process
+        if server is not None:
+            end_with_this_process(server.pid)  # Prefect stops it at exit, but not after a kill
 
 
 @contextmanager

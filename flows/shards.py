@@ -5,7 +5,6 @@ Keys travel between tasks, never arrays: values go through the artifact store. P
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import random
 from collections import deque
@@ -103,7 +102,7 @@ class Course:
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._nodes = job.pipeline.route.nodes
         self.recorded = 0
-        """tasks that have ended"""
+        """tasks that have ended, as the server knows or will know"""
 
     def run(self) -> None:
         """Sends every open sentence through every stage; fills the job's report, and tells `done` shard by shard.
@@ -143,6 +142,7 @@ class Course:
     def _take(self, future: Any) -> None:
         """Notes what became of a task, and sends its shard on when all of it has come through."""
         shard, units = self._running.pop(future.task_run_id)
+        self.recorded += 1
         report = self._report(future, shard, units)
         if report is None:
             return
@@ -161,12 +161,9 @@ class Course:
         stage = self._nodes[shard.index].spec.name
         try:
             report: StageReport = future.result()
-            self.recorded += 1
         except self._place.lost as error:
-            if isinstance(error, WorkerDied):
-                self.recorded += 1
-            else:
-                record_crash(future.task_run_id)
+            if not isinstance(error, WorkerDied) and not record_crash(future.task_run_id):
+                self.recorded -= 1
             if len(units) == 1:
                 stop: Stop = ("failed", f"{stage}: its worker process died, out of memory?")
                 return StageReport(stage, stopped={units[0].key: stop})
@@ -177,7 +174,12 @@ class Course:
         return report
 
 
-def record_crash(task_run_id: UUID) -> None:
-    """Writes into the record what a task whose whole process died on Ray could not write itself."""
-    with contextlib.suppress(ObjectNotFound), get_client(sync_client=True) as client:
-        client.set_task_run_state(task_run_id, Crashed(message="its worker process died"), force=True)
+def record_crash(task_run_id: UUID) -> bool:
+    """Records the end of a task that could not do so: its whole process died on Ray. False: the server has no record
+    of it at all."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.set_task_run_state(task_run_id, Crashed(message="its worker process died"), force=True)
+    except ObjectNotFound:
+        return False
+    return True

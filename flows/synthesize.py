@@ -97,10 +97,17 @@ def compute(job: Job, slots: Slots | None, dashboard: Dashboard) -> None:
         job.advance(units)
         dashboard.advance(len(units))
 
-    with open_place(job, slots) as place:
-        course = Course(job, place, done)
-        course.run()
-    drain_flow(course.recorded)
+    course = None
+    try:
+        with open_place(job, slots) as place:
+            course = Course(job, place, done)
+            course.run()
+    except KeyboardInterrupt:
+        course = None  # whoever interrupts does not want to wait
+        raise
+    finally:
+        if course is not None:
+            drain_flow(course.recorded)
 
 
 _planned: dict[Request, tuple[Job, Slots | None]] = {}

@@ -111,6 +111,21 @@ def _answer(connection: Connection, function: Callable[..., Any], args: tuple[An
         connection.send((False, RuntimeError(f"{outcome[1]!r} cannot be passed between processes ({error})")))
 
 
+def end_with_this_process(pid: int) -> None:
+    """Has the process `pid` end when this one does, also by a kill: a small process of its own sees to that."""
+    resource_tracker.ensure_running()
+    with interrupts_blocked():
+        _SPAWN.Process(target=_end_after_parent, args=(pid,), daemon=True).start()
+
+
+def _end_after_parent(pid: int) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
 def _end_with_parent() -> None:
     """A killed parent cannot end its workers: they watch it. (Linux's PR_SET_PDEATHSIG would watch one thread only.)"""
     parent = multiprocessing.parent_process()

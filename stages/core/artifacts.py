@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stages.core.codecs import FORMAT, Arrays, DamagedEntry, decode, encode, pack, unpack
-from stages.core.files import PARTIAL
+from stages.core.files import PARTIAL, STALE_SECONDS, is_abandoned
 from stages.core.fingerprint import digest
 from stages.core.storage import (
     BEATS,
@@ -37,7 +37,6 @@ SUFFIX = ".safetensors"
 QUARANTINE = "quarantine"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(rf"[0-9a-f]{{2}}/[0-9a-f]{{62}}{re.escape(SUFFIX)}")
-_STALE_SECONDS = 3600.0
 _READ_AT_ONCE = 64
 
 
@@ -179,8 +178,10 @@ class ArtifactStore:
     @staticmethod
     def _is_doomed(entry: Entry, now: float, days: float | None) -> bool:
         age = now - entry.modified
-        if entry.name.endswith(PARTIAL) or entry.name.startswith(f"{BEATS}/"):
-            return age > _STALE_SECONDS  # a younger one may be in use
+        if entry.name.endswith(PARTIAL):
+            return is_abandoned(entry.name.rpartition("/")[2], age)
+        if entry.name.startswith(f"{BEATS}/"):
+            return age > STALE_SECONDS  # a younger one may be in use
         if _ENTRY.fullmatch(entry.name):
             return days is not None and age > days * 86400
         return entry.name.startswith(f"{QUARANTINE}/")

@@ -107,7 +107,7 @@ def run_stage(
     node = route.nodes[index]
     report = StageReport(node.spec.name, stopped=dict(stopped))
     going = [unit for unit in units if unit.key not in stopped]
-    have = store.present({key for unit in going for step in unit.steps for key in step.keys})
+    have = store.present({key for unit in going for step in unit.steps[index:] for key in step.keys})
     waiting: list[tuple[Unit, list[int]]] = []
     for unit in going:
         missing = _missing(unit, index, have) if index in needed(route, unit, have) else []

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import platform
+import re
+import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +17,10 @@ from typing import Any
 
 PARTIAL = ".partial"
 """how the name of a file ends that is being written"""
+STALE_SECONDS = 3600.0
+"""a partial file that is older was left behind by a crash, whoever wrote it"""
 _WRITERS = 8
+_PARTIAL = re.compile(rf"\.[0-9a-f]{{32}}-([0-9a-f]{{8}})-([0-9]+){re.escape(PARTIAL)}")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -25,8 +33,7 @@ def write_all(files: Mapping[Path, bytes]) -> None:
 
     A failure leaves every file as it was or whole, and no partial file. Folders must exist. Raises OSError.
     """
-    # short names, whatever the length of the file's own
-    partials = {path: path.with_name(f".{uuid.uuid4().hex}{PARTIAL}") for path in files}
+    partials = {path: partial_path(path) for path in files}
     try:
         _concurrently(_write_synced, partials.values(), files.values())
         for path, partial in partials.items():
@@ -37,6 +44,43 @@ def write_all(files: Mapping[Path, bytes]) -> None:
                 partial.unlink()
         raise
     _concurrently(sync_folder, {path.parent for path in files})
+
+
+def partial_path(path: Path) -> Path:
+    """A new name beside `path` for what is being written to it; short, whatever the length of the file's own name."""
+    return path.with_name(f".{uuid.uuid4().hex}-{_host()}-{os.getpid()}{PARTIAL}")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes the partial files below a folder whose writer is dead: a process of this machine, or one of an hour ago.
+
+    Raises OSError.
+    """
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names if name.endswith(PARTIAL)):
+            with contextlib.suppress(FileNotFoundError):  # its writer was faster
+                if is_abandoned(path.name, time.time() - path.stat().st_mtime):
+                    path.unlink()
+
+
+def is_abandoned(name: str, age: float) -> bool:
+    """Whether a partial file's writer is dead, from the file's name and its age in seconds."""
+    match = _PARTIAL.fullmatch(name)
+    if age > STALE_SECONDS or match is None or match[1] != _host():
+        return age > STALE_SECONDS
+    try:
+        os.kill(int(match[2]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # it lives, and is somebody else's
+        pass
+    return False
+
+
+@functools.cache
+def _host() -> str:
+    """This machine, in a file name."""
+    return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def make_folder(folder: Path) -> None:

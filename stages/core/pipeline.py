@@ -171,19 +171,40 @@ class Pipeline:
         return self.results(documents, store)
 
     def compute(self, documents: Sequence[Document], store: ArtifactStore, advance: Advance | None = None) -> None:
-        """Runs in-process whatever is missing, shard by shard."""
+        """Runs in-process whatever is missing, shard by shard; what another process computes is left for the end."""
         units = {unit.key: unit for document in documents for unit in document.units}
         todo = sorted(self.open_units(documents, store), key=lambda u: len(u.text))  # like lengths together
         waiting = {u.key for u in todo}
         self.count_cached([u for u in units.values() if u.key not in waiting])
         keep_voices(documents, waiting, store)
-        for attempt in range(_ATTEMPTS):
-            for shard in shards(todo, shard_size(self.route, len(todo))):
-                self.run_shard(shard, store, count_hits=attempt == 0)  # a second look is not a second hit
-                if advance and attempt == 0:
-                    advance(shard)
-            done = store.present({u.key for u in todo})
-            todo = [u for u in todo if u.key not in self.report.stopped and u.key not in done]
+        held: list[Unit] = []
+        for shard in shards(todo, shard_size(self.route, len(todo))):
+            elsewhere = self._run_shard(shard, store)
+            held += [u for u in shard if u.key in elsewhere]
+            if advance:
+                advance([u for u in shard if u.key not in elsewhere])
+        for shard in shards(held, shard_size(self.route, len(held))):
+            self.run_shard(shard, store)
+            if advance:
+                advance(shard)
+        self._mend(todo, store)
+
+    def _mend(self, units: Sequence[Unit], store: ArtifactStore) -> None:
+        """Computes again what is still missing: a damaged entry is noticed only when it is read."""
+        for _ in range(_ATTEMPTS - 1):
+            done = store.present({u.key for u in units})
+            units = [u for u in units if u.key not in self.report.stopped and u.key not in done]
+            for shard in shards(units, shard_size(self.route, len(units))):
+                self.run_shard(shard, store, count_hits=False)  # a second look is not a second hit
+
+    def _run_shard(self, units: Sequence[Unit], store: ArtifactStore) -> set[str]:
+        """Runs what sentences lack, stage by stage; gives those that another process is at, and leaves them to it."""
+        elsewhere: set[str] = set()
+        for index in range(len(self.route.nodes)):
+            report = self._run_stage(index, store, [u for u in units if u.key not in elsewhere])
+            elsewhere |= report.held
+            self.report.add(report)
+        return elsewhere
 
     def run_shard(self, units: Sequence[Unit], store: ArtifactStore, count_hits: bool = True) -> None:
         """Runs in-process what sentences lack, stage by stage; waits for what another process computes."""

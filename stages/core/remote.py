@@ -45,8 +45,9 @@ _S3: dict[str, Any] = {
         "retries": {"mode": "standard", "total_max_attempts": 3},
     },
 }  # fmt: skip
-_LISTED_FROM = 16
-"""names asked for in one folder from which it is listed: a LIST tells 1,000 names and costs as much as 12 GETs"""
+_LISTED_FROM = 200
+"""names asked for in one folder from which it is listed: a LIST tells 1,000 names, and the folder may hold many times
+that"""
 
 
 class RemoteStorage(Storage):

@@ -94,7 +94,7 @@ def needed(route: Route, unit: Unit, have: Container[str]) -> set[int]:
     """Which stages (by index) must run for `unit`: those whose result is missing and is on the way to the audio.
 
     Args:
-        have: keys that the store holds.
+        have: keys that the store holds. For the question whether stage i must run, those from stage i on are enough.
     """
     wanted, found = {len(route.nodes) - 1}, set()
     for index in reversed(range(len(route.nodes))):

@@ -35,11 +35,13 @@ print("seconds", time.perf_counter() - start)
 
 
 def lines(count: int) -> list[str]:
-    """Ordinary sentences of the evaluation set; beyond its 120, two of them in one line."""
+    """Ordinary sentences of the evaluation set; beyond its 120, each again with another beginning: no two are alike."""
     text = (ROOT / "configs" / "evaluate" / "ordinary.txt").read_text(encoding="utf-8")
     sentences = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    pairs = [f"{a} {b}" for a, b in zip(sentences, sentences[1:], strict=False)]
-    return (sentences + pairs)[:count]
+    found = list(sentences)
+    for beginning in ("Tomorrow", "In winter", "As they say", "After lunch", "This time", "Once more", "In the end"):
+        found += [f"{beginning}, {sentence[0].lower()}{sentence[1:]}" for sentence in sentences]
+    return found[:count]
 
 
 def run(arguments: list[str], folder: Path) -> tuple[float, str]:

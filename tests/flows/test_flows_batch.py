@@ -21,8 +21,8 @@ import json, pathlib, sys
 import fakestages
 fakestages.install(pathlib.Path(sys.argv[1]))
 from flows.cli import main
-code = main(["batch", "list.txt", "--out", "out", "--json", "--set", "shard=2"])
-again = main(["batch", "list.txt", "--out", "out", "--json", "--set", "shard=1"])
+code = main(["batch", "list.txt", "--out", "out", "--json", "--runner", "threads", "--set", "shard=2"])
+again = main(["batch", "list.txt", "--out", "out", "--json", "--runner", "threads", "--set", "shard=1"])
 from prefect import get_client
 with get_client(sync_client=True) as client:
     runs = client.read_task_runs()

@@ -260,3 +260,29 @@ def test_interrupt_ends_everything_at_once_without_a_traceback(tmp_path):
     )
     assert "Traceback" not in errors and seconds < 15
     assert workers and all(gone(pid) for pid in workers)
+
+
+def test_nothing_outlives_a_killed_run(tmp_path):
+    process = unruly(tmp_path, ["Now sleep.", "Then sleep well."], "--set", "shard=1", start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "asleep").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    group = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if in_group(pid, process.pid)]
+    process.kill()
+    process.communicate(timeout=60)
+    assert len(group) >= 4  # the run, the embedded server, two workers
+    assert all(gone(pid) for pid in group)
+
+
+def in_group(pid, group):
+    try:
+        return os.getpgid(pid) == group
+    except ProcessLookupError:
+        return False
+
+
+def test_a_fault_of_the_configuration_ends_the_run_with_its_sentence(tmp_path):
+    process = unruly(tmp_path, ["Misconfigured.", *(f"Line {c}." for c in "abc")], "--set", "shard=1")
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors.splitlines()[-1]) == (1, "caretta: text.lexicon: no such file; name one")
+    assert "Traceback" not in errors

@@ -144,7 +144,7 @@ def test_choice_of_a_changed_text_is_dropped_aloud(batch, caretta, world):
         ("- a", "choices.yaml: must hold a mapping"),
         ("'0001': 3", "choices.yaml: 0001: must be a mapping of text, reading and picks"),
         ("'0001': {text: x, reding: 1}", "unknown key 'reding'; did you mean 'reading'"),
-        ("'0001': {text: x, picks: {'0': 1}}", "picks are by sentence, from 1"),
+        ("'0001': {text: x, reading: 2, check: y}", "0001: was changed by hand or is damaged; delete it"),
     ],
 )
 def test_bad_choices_file(caretta, world, content, message):

@@ -1,4 +1,7 @@
-"""A text stage that takes its process with it at "die" and takes a minute at "sleep"; it notes who loaded it where."""
+"""A text stage that dies with its process, sleeps for a minute, or blames the configuration, at words of the text.
+
+It notes who loaded it where.
+"""
 
 import os
 import signal
@@ -6,6 +9,8 @@ import time
 from pathlib import Path
 
 from fakestages.text.stage import TextStage
+
+from stages.core.config import ConfigError
 
 NOTES = "UNRULY_NOTES"
 """environment variable: a file to which a line `process device CUDA_VISIBLE_DEVICES` is added per load"""
@@ -22,6 +27,8 @@ class UnrulyText(TextStage):
     def one(self, text):
         if "die" in text:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "Misconfigured" in text:
+            raise ConfigError("text.lexicon: no such file; name one")
         if "sleep" in text:
             Path("asleep").touch()
             time.sleep(60)
