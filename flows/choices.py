@@ -1,7 +1,7 @@
 """What a listener decided about lines of a corpus: another reading, another candidate. Kept beside the output.
 
-`choices.yaml` in the output folder: id -> {text: digest, reading: n, picks: {sentence: candidate}, check: digest}. A later
-run of the same corpus honours it; a line whose text has changed loses its choice, and is told so. A damaged choice must
+`choices.yaml` in the output folder: id -> {text: digest, reading: n, picks: {sentence: candidate}, check: digest}. A
+later run of the same corpus honours it; a line whose text has changed loses its choice, and is told so. A damaged one must
 not change a reading in silence, so each has a checksum: whoever wants to undo one deletes it.
 """
 
@@ -86,8 +86,8 @@ def with_redo(choices: Choices, ids: Iterable[str], lines: Iterable[Line], spoke
     """Another reading for each of these lines; a pick made for the reading before is dropped.
 
     Args:
-        spoken: id -> the reading that the output folder has. One that was asked for before and is not there yet (the run
-            was killed) is not counted on.
+        spoken: id -> the reading that the output folder has. One that was asked for before and is not there yet (the
+            run was killed) is not counted on.
 
     Raises:
         ConfigError: an id that is not in the corpus.

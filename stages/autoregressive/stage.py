@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stages.autoregressive.config import SPEC, AutoregressiveConfig
-from stages.autoregressive.decoding import ROWS, SLOTS, Request, Work, sample
+from stages.autoregressive.decoding import MOST_SLOTS, ROWS, SLOTS, Request, Work, sample
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
 from stages.autoregressive.tiles import safe_slots
 from stages.core import checkpoint, symbols
@@ -22,7 +22,7 @@ class AutoregressiveStage:
 
     def __init__(self, config: AutoregressiveConfig, model: AutoregressiveDecoder, codebook: str, device: str) -> None:
         self.config, self.model, self.codebook, self.device = config, model, codebook, device
-        self.slots = safe_slots(model, SLOTS, ROWS)
+        self.slots = safe_slots(model, SLOTS, MOST_SLOTS, ROWS)
         self.work = Work()
         """of all calls so far"""
         self.voices = VoiceMemory(model.config.audio, model.voice_latents, device)

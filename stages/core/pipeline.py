@@ -282,8 +282,8 @@ class Pipeline:
 
 
 def shard_size(route: Route, sentences: int) -> int:
-    """Sentences that go through a stage together: the route's wish, or about 8 shards of 8 to 128."""
-    return route.shard or min(128, max(8, math.ceil(sentences / 8)))
+    """Sentences that go through a stage together: the route's wish, or about 12 shards of 16 to 128."""
+    return route.shard or min(128, max(16, math.ceil(sentences / 12)))
 
 
 def join(paragraphs: list[list[Audio]], document: Document) -> Audio:
