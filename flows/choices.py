@@ -1,8 +1,8 @@
 """What a listener decided about lines of a corpus: another reading, another candidate. Kept beside the output.
 
 `choices.yaml` in the output folder: id -> {text: digest, reading: n, picks: {sentence: candidate}, check: digest}. A
-later run of the same corpus honours it; a line whose text has changed loses its choice, and is told so. A damaged one must
-not change a reading in silence, so each has a checksum: whoever wants to undo one deletes it.
+later run of the same corpus honours it; a line whose text has changed loses its choice, and is told so. A damaged one
+must not change a reading in silence, so each has a checksum: whoever wants to undo one deletes it.
 """
 
 from __future__ import annotations
