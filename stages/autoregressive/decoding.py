@@ -2,8 +2,8 @@
 
 Matrix products of another size may round differently, so a tile of SLOTS * ROWS rows goes through the model's linear
 layers, dummies where there is nothing to say (or another number of slots, where products are known to agree:
-`tiles.py`). A slot holds ROWS candidates of one text and attends on its own. A slot that is done takes the next candidates at once
-("continuous batching", Yu et al. 2022, Orca), long texts first, so that few slots idle at the end.
+`tiles.py`). A slot holds ROWS candidates of one text and attends on its own. A slot that is done takes the next
+candidates at once ("continuous batching", Yu et al. 2022, Orca), long texts first, so that few slots idle at the end.
 """
 
 from __future__ import annotations
