@@ -13,7 +13,9 @@ import each other.
 
 Words: a *phone* is one ARPAbet symbol, a *code* one speech token (32 ms in the starter), a *frame* one mel column
 (16 ms), a *candidate* one sampled code sequence, a *voice* a reference clip with a name, a *key* the sha256 that
-addresses a result.
+addresses a result. A *unit* is one sentence with the key of everything on its way, a *document* one text of units, a
+*shard* units that go through a stage together, a *claim* the right to compute what no other process is computing, a
+*slot* the right to run one task on a device.
 
 Shapes: B batch, K candidates, P phones, N codes, T mel frames, M mel channels, D model width, L audio samples, R
 reference frames.
