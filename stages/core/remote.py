@@ -223,6 +223,7 @@ class _Holder:
 
     def __init__(self, storage: RemoteStorage):
         self.id = uuid.uuid4().hex
+        self.claims: set[str] = set()
         self._storage = storage
         self._beat()
         threading.Thread(target=self._beat_forever, name="caretta-claims", daemon=True).start()
@@ -250,7 +251,8 @@ class _Holder:
             try:
                 self._beat()
             except OSError as error:
-                log.warning("%s: claims are not renewed (%s); others may compute the same", self._storage.where, error)
+                if self.claims:  # else nobody is harmed
+                    log.warning("%s: claims are not renewed (%s); others may do the same", self._storage.where, error)
 
 
 @functools.cache
@@ -261,9 +263,11 @@ def _holder(url: str, options: str, process: int) -> _Holder:
 class _RemoteClaim(Claim):
     def __init__(self, storage: RemoteStorage, name: str, holder: _Holder):
         self._storage, self._name, self._holder, self._held = storage, f"{CLAIMS}/{name}", holder, True
+        holder.claims.add(name)
 
     def release(self) -> None:
         held, self._held = self._held, False
+        self._holder.claims.discard(self._name.partition("/")[2])
         if held and self._holder.is_alive():  # else it may be another's by now
             try:
                 self._storage.delete([self._name])
