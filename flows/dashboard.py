@@ -22,7 +22,7 @@ from prefect.artifacts import (
 )
 
 from flows.batch import Job
-from stages.core.lineage import versions
+from stages.core.lineage import short_weights, versions
 from stages.core.types import Mel
 
 ROWS = 200
@@ -154,7 +154,7 @@ def lineage_page(job: Job) -> str:
     """Route, seed, weights and versions of a run, as Markdown."""
     route, request = job.pipeline.route, job.request
     rows = [
-        f"| {node.spec.name} | {node.spec.version} | {_short(node.weights)} | {_settings(node.key_config)} |"
+        f"| {node.spec.name} | {node.spec.version} | {short_weights(node.weights)} | {_settings(node.key_config)} |"
         for node in route.nodes
     ]
     return "\n".join([
@@ -167,11 +167,6 @@ def lineage_page(job: Job) -> str:
         "",
         ", ".join(f"{name} {version}" for name, version in versions().items()),
     ])  # fmt: skip
-
-
-def _short(weights: str) -> str:
-    """ "checkpoint=0123…" with 12 digits of each digest."""
-    return ", ".join(part[: part.find("=") + 13] for part in weights.split(",")) or "none"
 
 
 def _settings(config: dict[str, Any]) -> str:

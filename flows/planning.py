@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from flows.batch import Job
+from flows.devices import cores
 from stages.core import timing
 from stages.core.units import needed
 
@@ -86,7 +86,7 @@ def forecast(job: Job) -> Forecast:
         seconds = None if rate is None else rate.seconds * work[index]
         same = rate is None or rate.same_settings
         stages.append(StageForecast(node.spec.name, missing[index], pieces - missing[index], seconds, same))
-    workers = route.workers or os.cpu_count() or 1
+    workers = route.workers or cores()
     return Forecast(len(job.lines), job.kept, len(units), tuple(stages), workers)
 
 

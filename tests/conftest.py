@@ -106,3 +106,16 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "SPLITTER", pipeline.SPLITTER)
     fakestages.install(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def caretta(world, capsys):
+    """Runs a command; gives (exit code, stdout, stderr)."""
+
+    from flows import cli
+
+    def run(*argv):
+        code = cli.main([str(a) for a in argv])
+        return (code, *capsys.readouterr())
+
+    return run

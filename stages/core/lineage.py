@@ -142,7 +142,7 @@ def _stage_difference(stage: str, a: Record, b: Record) -> str | None:
         if a["config"].get(name) != b["config"].get(name):
             return f"{stage}.{name}: {a['config'].get(name)!r} and {b['config'].get(name)!r}"
     if a["weights"] != b["weights"]:
-        return f"{stage}: other weights ({_short(a['weights'])} and {_short(b['weights'])})"
+        return f"{stage}: other weights ({short_weights(a['weights'])} and {short_weights(b['weights'])})"
     if a["version"] != b["version"]:
         return f"{stage}: version {a['version']} and {b['version']} of its code"
     if len(a["keys"]) != len(b["keys"]):
@@ -150,7 +150,7 @@ def _stage_difference(stage: str, a: Record, b: Record) -> str | None:
     return None
 
 
-def _short(weights: str) -> str:
+def short_weights(weights: str) -> str:
     """ "checkpoint=0123…" with 12 digits of each digest."""
     return ", ".join(part[: part.find("=") + 13] for part in weights.split(",")) or "none"
 
@@ -170,7 +170,7 @@ def told(record: Record) -> list[str]:
         seconds = record["seconds"].get(stage)
         took = "found in the store" if seconds is None else f"about {seconds:.3f} s"
         settings = ", ".join(f"{k}={v}" for k, v in part["config"].items() if v not in (None, ""))
-        weights = f", weights {_short(part['weights'])}" if part["weights"] else ""
+        weights = f", weights {short_weights(part['weights'])}" if part["weights"] else ""
         out.append(
             f"  {stage} v{part['version']}: {keys[0][:12]}{more}, {took}{weights}" + f"; {settings}" * bool(settings)
         )

@@ -158,7 +158,6 @@ class Pipeline:
         voice: Voice,
         seed: int,
         store: ArtifactStore | None = None,
-        advance: Advance | None = None,
     ) -> list[Result]:
         """Speaks every text; one that cannot be spoken has its error in its result and does not stop the others.
 
@@ -167,7 +166,7 @@ class Pipeline:
         """
         store = MemoryStore() if store is None else store
         documents = [self.document(text, voice, seed) for text in texts]
-        self.compute(documents, store, advance)
+        self.compute(documents, store)
         return self.results(documents, store)
 
     def compute(self, documents: Sequence[Document], store: ArtifactStore, advance: Advance | None = None) -> None:

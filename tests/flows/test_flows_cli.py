@@ -10,20 +10,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from flows import cli, commands, outputs
+from flows import commands, outputs
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def caretta(world, capsys):
-    """Runs a command; gives (exit code, stdout, stderr)."""
-
-    def run(*argv):
-        code = cli.main([str(a) for a in argv])
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def python(code, *argv, cwd=ROOT, **env):

@@ -11,17 +11,6 @@ LINES = ["Hello there.", "How are you? I am well.", "One more line."]
 
 
 @pytest.fixture
-def caretta(world, capsys):
-    """Runs a command; gives (exit code, stdout, stderr)."""
-
-    def run(*argv):
-        code = cli.main([str(a) for a in argv])
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
 def batch(caretta, world):
     """Runs `caretta batch` on LINES inline; gives its JSON report."""
     (world / "list.txt").write_text("\n".join(LINES))
