@@ -41,7 +41,7 @@ class AutoregressiveConfig:
 
 SPEC = StageSpec(
     "autoregressive",
-    2,
+    3,
     AutoregressiveConfig,
     needs=(Phonemes, Voice),
     gives=Candidates,

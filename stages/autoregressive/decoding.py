@@ -46,6 +46,8 @@ class Sampled:
     codes: list[int]
     log_prob: float
     faults: tuple[str, ...]
+    places: list[int]
+    """index of the phone that each code is a part of"""
 
 
 @dataclass(frozen=True)
@@ -192,4 +194,4 @@ class _Tile:
         end = min(length, job.limit)
         codes, places = self.codes[:end, row].tolist(), self.places[:end, row].tolist()
         faults = find_faults(codes, places, job.phones, stopped)
-        return Sampled(codes, float(self.log_prob[:end, row].mean()), faults)
+        return Sampled(codes, float(self.log_prob[:end, row].mean()), faults, places)

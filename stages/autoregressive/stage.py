@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stages.autoregressive.config import SPEC, AutoregressiveConfig
-from stages.autoregressive.decoding import MOST_SLOTS, ROWS, SLOTS, Request, Work, sample
+from stages.autoregressive.decoding import MOST_SLOTS, ROWS, SLOTS, Request, Sampled, Work, sample
 from stages.autoregressive.model import AutoregressiveDecoder, AutoregressiveModelConfig
 from stages.autoregressive.tiles import safe_slots
 from stages.core import checkpoint, symbols
@@ -46,9 +46,11 @@ class AutoregressiveStage:
         sampled, work = sample(self.model, requests, self.config, self.slots)
         self.work += work
         return [
-            [
-                Candidate(SpeechCodes(np.array(s.codes, dtype=np.int64), self.codebook), seed, s.log_prob, s.faults)
-                for s, seed in zip(own, request.seeds, strict=True)
-            ]
+            [self._candidate(s, request.phones, seed) for s, seed in zip(own, request.seeds, strict=True)]
             for own, request in zip(sampled, requests, strict=True)
         ]
+
+    def _candidate(self, sampled: Sampled, phones: list[int], seed: int) -> Candidate:
+        codes = np.array(sampled.codes, dtype=np.int64)
+        spoken = np.array([phones[place] for place in sampled.places], dtype=np.int64)
+        return Candidate(SpeechCodes(codes, self.codebook, spoken), seed, sampled.log_prob, sampled.faults)

@@ -83,24 +83,31 @@ def _read_phonemes(_: Arrays, meta: dict[str, Any]) -> Phonemes:
 
 def _candidate(value: Candidate) -> tuple[Arrays, dict[str, Any]]:
     plain = {"codebook": value.codes.codebook, "seed": value.seed, "log_prob": value.log_prob, "faults": value.faults}
-    return {"codes": _as(value.codes.codes, np.int64)}, plain
+    return _codes(value.codes), plain
 
 
 def _read_candidate(arrays: Arrays, meta: dict[str, Any]) -> Candidate:
-    return Candidate(
-        SpeechCodes(arrays["codes"], meta["codebook"]), meta["seed"], meta["log_prob"], tuple(meta["faults"])
-    )
+    return Candidate(_read_codes(arrays, meta), meta["seed"], meta["log_prob"], tuple(meta["faults"]))
 
 
 def _ranked(value: RankedCodes) -> tuple[Arrays, dict[str, Any]]:
     plain = {"codebook": value.codes.codebook, "chosen": int(value.chosen), "faults": value.faults,
              "scores": {judge: [float(s) for s in scores] for judge, scores in value.scores.items()}}  # fmt: skip
-    return {"codes": _as(value.codes.codes, np.int64)}, plain
+    return _codes(value.codes), plain
 
 
 def _read_ranked(arrays: Arrays, meta: dict[str, Any]) -> RankedCodes:
     scores = {judge: tuple(values) for judge, values in meta["scores"].items()}
-    return RankedCodes(SpeechCodes(arrays["codes"], meta["codebook"]), meta["chosen"], scores, tuple(meta["faults"]))
+    return RankedCodes(_read_codes(arrays, meta), meta["chosen"], scores, tuple(meta["faults"]))
+
+
+def _codes(value: SpeechCodes) -> Arrays:
+    phones = {} if value.phones is None else {"phones": _as(value.phones, np.int64)}
+    return {"codes": _as(value.codes, np.int64), **phones}
+
+
+def _read_codes(arrays: Arrays, meta: dict[str, Any]) -> SpeechCodes:
+    return SpeechCodes(arrays["codes"], meta["codebook"], arrays.get("phones"))
 
 
 def _as(array: np.ndarray, kind: type) -> np.ndarray:

@@ -72,6 +72,8 @@ class SpeechCodes:
     codes: np.ndarray  # (N,) int64
     codebook: str
     """Digest of the tokenizer that owns the codebook."""
+    phones: np.ndarray | None = None  # (N,) int64
+    """Symbol id of the phone that each code is a part of; None = nobody knows."""
 
 
 @dataclass(frozen=True)

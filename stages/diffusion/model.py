@@ -38,6 +38,8 @@ class DiffusionModelConfig:
     width: int = 256
     depth: int = 6
     time_width: int = 64
+    phones: int = 0
+    """symbols that a code can be a part of, padding included; 0 = the network does not see phones"""
     prior_error: float = 0.2
     """standard deviation of the prior's error (normalised log-mel), for the closed-form part of the velocity"""
 
@@ -57,6 +59,9 @@ class DiffusionNetwork(nn.Module):
         self.config = config
         m, w, p = config.audio.n_mels, config.width, config.prior
         self.prior = CodesDecoder(m, p.width, p.depth, p.stride, p.levels, p.voice_width)
+        self.phones = nn.Embedding(config.phones, p.width) if config.phones else None
+        if self.phones is not None:
+            nn.init.zeros_(self.phones.weight)  # starts as the prior that the tokenizer trained
         self.nothing = nn.Parameter(torch.zeros(p.width))
         self.inputs = TimeConv(2 * m + p.width, w, 5)
         self.stack = ConvNeXtStack(w, config.depth, dilations=(1, 2), condition=config.time_width + p.voice_width)
@@ -69,9 +74,16 @@ class DiffusionNetwork(nn.Module):
         """reference mel (B, R, M) -> voice vectors (B, V)."""
         return self.prior.voice(reference)
 
-    def condition(self, codes: Tensor, voice: Tensor) -> Tensor:
-        """codes (B, N), voice (B, V) -> the prior's hidden frames and its mel (B, N * stride, D + M)."""
-        hidden = self.prior.features(self.prior.quantizer.decode(codes), voice)
+    def condition(self, codes: Tensor, voice: Tensor, phones: Tensor | None = None) -> Tensor:
+        """codes (B, N), voice (B, V) -> the prior's hidden frames and its mel (B, N * stride, D + M).
+
+        Args:
+            phones: (B, N) symbol id of each code's phone, 0 = unknown; a network that does not see phones ignores it.
+        """
+        beside = None
+        if self.phones is not None:
+            beside = self.phones(torch.zeros_like(codes) if phones is None else phones)
+        hidden = self.prior.features(self.prior.quantizer.decode(codes), voice, beside)
         return torch.cat((hidden, self.prior.to_mel(hidden)), dim=-1)
 
     def unconditional(self, condition: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import checkpoint
+from stages.core import checkpoint, symbols
 from stages.core.config import build, to_plain
 from stages.data.batching import Crops, crop, split_crops
-from stages.data.codes import read_codes
+from stages.data.codes import pointers, read_codes
 from stages.data.features import Corpus
 from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
 from stages.diffusion.sampler import euler, guided
@@ -32,6 +32,10 @@ class DiffusionTrainingConfig:
     """share of items trained without codes, for classifier-free guidance"""
     corruption: float = 0.02
     """share of codes replaced by random ones: the decoder's codes are not perfect either"""
+    phones_unknown: float = 0.1
+    """share of items trained without their phones, for codes of which nobody knows them"""
+    moves: int = 3
+    """phones that a code may move on by at most, as in the decoder that will say them (its MOVES - 1)"""
     prior_weight: float = 1.0
     noise_bias: float = 2.0
     """noise levels are drawn as 1 - u ** noise_bias, u uniform; above 1 favours high noise, as few-step samplers do"""
@@ -58,28 +62,37 @@ class DiffusionObjective:
         self.fill = config.audio.silence
 
     def batch(self, step: int) -> dict[str, Any]:
-        """`mel` (B, T, M), `codes` (B, T / stride), `reference` (B, R, M)."""
+        """`mel` (B, T, M), `codes` and `phones` (B, T / stride), `reference` (B, R, M)."""
         return self._batch(self.crops, step, self.training.batch)
 
     def _batch(self, crops: Crops, step: int, size: int) -> dict[str, Any]:
         items, references, rng = crops.batch(step, size)
         corpus, stride, frames = self.corpus, self.codes.stride, self.training.frames
-        mels, codes, refs = [], [], []
+        mels, codes, phones, refs = [], [], [], []
         for i, r in zip(items, references, strict=True):
             spoken = self.codes.of(i)
             first = int(rng.integers(0, max(len(spoken) - frames // stride, 0) + 1))
             part = spoken[first : first + frames // stride]
             # shorter utterances repeat their last code, which is a pause, over silence
-            codes.append(np.pad(part, (0, frames // stride - len(part)), mode="edge"))
+            short = (0, frames // stride - len(part))
+            codes.append(np.pad(part, short, mode="edge"))
+            phones.append(np.pad(self._phones(i)[first : first + len(part)], short, mode="edge"))
             mel = corpus.mel[corpus.frames_of(i)][first * stride : first * stride + frames].astype(np.float32)
             mels.append(np.pad(mel, ((0, frames - len(mel)), (0, 0)), mode="edge"))
             refs.append(crop(corpus.mel[corpus.frames_of(r)], REFERENCE_FRAMES, rng, self.fill)[0])
         return {
             "mel": torch.from_numpy(np.stack(mels)),
             "codes": torch.from_numpy(np.stack(codes)),
+            "phones": torch.from_numpy(np.stack(phones)),
             "reference": torch.from_numpy(np.stack(refs)),
             "ids": [corpus.ids[i] for i in items],
         }
+
+    def _phones(self, i: int) -> np.ndarray:
+        if not self.config.phones:
+            return np.zeros_like(self.codes.of(i))
+        place = pointers(self.corpus, i, self.codes.stride, self.training.moves)
+        return self.corpus.phones[self.corpus.phones_of(i)].astype(np.int64)[place]
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
         """See the class."""
@@ -88,8 +101,9 @@ class DiffusionObjective:
         noise = torch.randn(mel.shape, generator=generator).to(mel.device)
         random = torch.randint(0, self.codes.size, codes.shape, generator=generator).to(mel.device)
         codes = torch.where(draw(*codes.shape) < self.training.corruption, random, codes)
+        unknown = draw(len(mel), 1) < self.training.phones_unknown
         voice = model.voice(batch["reference"])
-        condition = model.condition(codes, voice)
+        condition = model.condition(codes, voice, batch["phones"].masked_fill(unknown, 0))
         prior = (condition[..., -mel.shape[-1] :] - mel).abs().mean()
         free = (draw(len(mel)) < self.training.unconditional).view(-1, 1, 1)
         condition = torch.where(free, model.unconditional(condition), condition)
@@ -107,7 +121,7 @@ class DiffusionObjective:
                 k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()
             }
             voice = self.model.voice(batch["reference"])
-            condition = self.model.condition(batch["codes"], voice)
+            condition = self.model.condition(batch["codes"], voice, batch["phones"])
             noise = torch.randn(batch["mel"].shape, generator=torch.Generator().manual_seed(step)).to(device) * 0.25
             out = euler(guided(self.model, 1.0, condition, voice, condition), noise, 6)
             l1.append(float((out - batch["mel"]).abs().mean()))
@@ -116,7 +130,13 @@ class DiffusionObjective:
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
-        return {"audio": self.config.audio.digest, "data": self.corpus.folder.name, "codebook": self.codes.codebook}
+        known = {"symbols": symbols.DIGEST} if self.config.phones else {}
+        return {
+            "audio": self.config.audio.digest,
+            "data": self.corpus.folder.name,
+            "codebook": self.codes.codebook,
+            **known,
+        }
 
     def adversary(self) -> None:
         """None: nothing adversarial here."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from stages.core import checkpoint
+from stages.core import checkpoint, symbols
 from stages.core.config import ConfigError, near_miss
 from stages.core.seeding import generator
 from stages.core.stage import Item
@@ -32,6 +33,8 @@ class DiffusionStage:
                 f"diffusion.sampler: unknown sampler {config.sampler!r}{near_miss(config.sampler, SAMPLERS)}"
             )
         found = checkpoint.read(config.checkpoint, SPEC.name)
+        if found.config.get("phones"):
+            checkpoint.require(found, "symbols", symbols.DIGEST, "was trained on another phone table")
         network = DiffusionNetwork(checkpoint.model_config(found, DiffusionModelConfig))
         checkpoint.load_strict(network, found)
         return cls(config, network.eval().to(device), str(found.meta.get("codebook", "")), device)
@@ -49,8 +52,12 @@ class DiffusionStage:
             )
         spec = self.network.config.audio
         speaker = self.voices(voice)
-        condition = self.network.condition(torch.from_numpy(ranked.codes.codes)[None].to(self.device), speaker)
+        codes, phones = (self._row(array) for array in (ranked.codes.codes, ranked.codes.phones))
+        condition = self.network.condition(codes, speaker, phones)
         noise = torch.randn(1, condition.shape[1], spec.n_mels, generator=generator(seed)) * self.config.temperature
         velocity = guided(self.network, self.config.guidance, condition, speaker, self.network.unconditional(condition))
         mel = SAMPLERS[self.config.sampler](velocity, noise.to(self.device), self.config.steps)
         return Mel(mel[0].cpu().numpy(), spec.digest)
+
+    def _row(self, array: np.ndarray | None) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(array)[None].to(self.device)

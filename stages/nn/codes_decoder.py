@@ -25,9 +25,14 @@ class CodesDecoder(nn.Module):
         self.decode_fast = ConvNeXtStack(width, depth, condition=voice_width)
         self.to_mel = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_mels))
 
-    def features(self, quantized: Tensor, voice: Tensor) -> Tensor:
-        """quantized (B, N, d), voice vectors (B, V) -> hidden frames (B, N * stride, D)."""
-        x = self.decode_slow(self.from_code(quantized), voice)
+    def features(self, quantized: Tensor, voice: Tensor, beside: Tensor | None = None) -> Tensor:
+        """quantized (B, N, d), voice vectors (B, V) -> hidden frames (B, N * stride, D).
+
+        Args:
+            beside: (B, N, D) what else is known of each code, added to what the codes say.
+        """
+        x = self.from_code(quantized)
+        x = self.decode_slow(x if beside is None else x + beside, voice)
         b, n, w = x.shape
         return self.decode_fast(self.up(x).reshape(b, n * self.stride, w), voice)
 

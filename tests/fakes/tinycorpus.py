@@ -40,7 +40,7 @@ def tone(phone, pitch, samples):
     return out * np.hanning(samples) ** 0.25
 
 
-def speak(voice, text, path):
+def speak(voice, text, path, rate=1.0):
     """What `stages.data.corpora.starter.speak` does: writes a wav and returns the phones with their ends in seconds."""
     pieces, timings, end = [], [], 0
     for phone in phones_of(text):

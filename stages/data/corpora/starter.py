@@ -23,6 +23,22 @@ SAMPLE_BYTES, RATE, HEADER = 2, 16000, 44
 
 
 @dataclass(frozen=True)
+class PseudoSpeaker:
+    """A flite voice with another vocal tract: said `rate` times slower, then played `rate` times faster.
+
+    Pitch and formants are multiplied by `rate`, the tempo stays (Jaitly & Hinton 2013 shift the mel axis alike).
+    """
+
+    voice: str
+    rate: float
+    hours: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0.7 <= self.rate <= 1.4:
+            raise ValueError(f"rate must be 0.7 to 1.4, not {self.rate}: beyond, it is no human voice")
+
+
+@dataclass(frozen=True)
 class StarterCorpusConfig:
     """`configs/data/starter.yaml`"""
 
@@ -30,6 +46,8 @@ class StarterCorpusConfig:
     wordnet: str = "/usr/share/wordnet"
     hours: dict[str, float] = field(default_factory=lambda: {"rms": 8.2, "slt": 4.2, "awb": 4.2})
     """hours of speech to render, by flite voice"""
+    pseudo: dict[str, PseudoSpeaker] = field(default_factory=dict)
+    """further speakers, by name"""
     seed: int = 1
     workers: int = 2
     grammar_share: float = 0.18
@@ -96,17 +114,21 @@ def parse_timings(line: str) -> list[tuple[str, float]]:
     return [(phone, float(end)) for phone, end in pairs]
 
 
-def speak(voice: str, text: str, path: Path) -> list[tuple[str, float]]:
+def speak(voice: str, text: str, path: Path, rate: float = 1.0) -> list[tuple[str, float]]:
     """Has flite say `text` into `path` (16 kHz mono wav, written then renamed) and returns the phone timings.
+
+    Args:
+        rate: of a PseudoSpeaker.
 
     Raises:
         ConfigError: flite is not installed.
         RuntimeError: flite failed on this text.
     """
     partial = path.with_name(f".{path.name}.partial")
+    stretch = ["--setf", f"duration_stretch={rate}"] if rate != 1.0 else []
     try:
         done = subprocess.run(
-            ["flite", "-voice", voice, "-psdur", "-t", text, "-o", str(partial)],
+            ["flite", "-voice", voice, *stretch, "-psdur", "-t", text, "-o", str(partial)],
             capture_output=True,
             text=True,
             check=False,
@@ -115,21 +137,34 @@ def speak(voice: str, text: str, path: Path) -> list[tuple[str, float]]:
         raise ConfigError("flite is not installed; run `apt-get install flite`") from None
     if done.returncode != 0 or not partial.exists():
         raise RuntimeError(f"flite failed on {text!r}: {done.stderr.strip() or done.returncode}")
+    if rate != 1.0:
+        _play_faster(partial, rate)
     os.replace(partial, path)
-    return parse_timings(done.stdout)
+    return [(phone, round(end / rate, 4)) for phone, end in parse_timings(done.stdout)]
 
 
-def utterance(config: StarterCorpusConfig, voice: str, text: str) -> dict[str, object]:
+def _play_faster(path: Path, rate: float) -> None:
+    import librosa
+    import soundfile
+
+    samples, sample_rate = soundfile.read(path, dtype="float32")
+    # flite's 16 kHz taken as 16 kHz times `rate`, brought back to 16 kHz
+    shifted = librosa.resample(samples, orig_sr=sample_rate * rate, target_sr=sample_rate, res_type="soxr_hq")
+    soundfile.write(path, shifted.clip(-1, 1), sample_rate, subtype="PCM_16", format="WAV")
+
+
+def utterance(config: StarterCorpusConfig, speaker: str, text: str) -> dict[str, object]:
     """Renders one sentence and describes it as a manifest row."""
     name = text_key(text)
-    path = Path(config.out) / "audio" / voice / f"{name}.wav"
-    phones = speak(voice, text, path)
+    path = Path(config.out) / "audio" / speaker / f"{name}.wav"
+    pseudo = config.pseudo.get(speaker, PseudoSpeaker(speaker, 1.0))
+    phones = speak(pseudo.voice, text, path, pseudo.rate)
     duration = (path.stat().st_size - HEADER) / SAMPLE_BYTES / RATE
     return {
-        "id": f"{voice}-{name}",
+        "id": f"{speaker}-{name}",
         "audio": str(path.relative_to(config.out)),
         "text": text,
-        "speaker": voice,
+        "speaker": speaker,
         "duration": round(duration, 4),
         "phones": phones,
     }
@@ -154,7 +189,7 @@ def render(config: StarterCorpusConfig, progress: object = None) -> Path:
     """
     out = Path(config.out)
     manifest: list[dict[str, object]] = []
-    for voice, hours in config.hours.items():
+    for voice, hours in (config.hours | {name: p.hours for name, p in config.pseudo.items()}).items():
         (out / "audio" / voice).mkdir(parents=True, exist_ok=True)
         manifest += _render_voice(config, voice, hours, out / f"journal-{voice}.jsonl", progress)
     path = out / "manifest.jsonl"

@@ -81,6 +81,14 @@ def test_a_candidate_does_not_depend_on_how_many_are_asked_for(starter):
         assert alone(starter, request_for(starter, 3, seeds)) == [sixteen[s] for s in seeds]
 
 
+def test_every_code_says_which_phone_it_is_a_part_of(starter):
+    request = request_for(starter, 3, range(4))
+    for candidate in alone(starter, request):
+        places = candidate.places
+        assert len(places) == len(candidate.codes) and places[0] == 0 and places == sorted(places)
+        assert places[-1] < len(request.phones)
+
+
 @pytest.mark.parametrize("row", [0, decoding.ROWS - 1])
 def test_every_place_in_the_tile_gives_the_same_bytes(starter, row):
     wanted = alone(starter, request_for(starter, 2, [7]))[0]

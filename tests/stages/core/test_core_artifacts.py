@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ AUDIO = Audio(RNG.normal(size=999).astype(np.float32) * 3, 16000)
 VALUES = [
     Phonemes("Hi \ud800\x00 é", (Word("hi", ("hh", "ay")),), ("pau", "hh", "ay", "pau"), ("é",)),
     Candidate(CODES, 2**62 + 1, -1.2345678901234567, ("loop", "truncated")),
+    Candidate(replace(CODES, phones=RNG.integers(0, 42, 40)), 7, -0.5),
+    RankedCodes(replace(CODES, phones=RNG.integers(0, 42, 40)), 0),
     RankedCodes(CODES, 1, {"clip": (0.1, -0.3), "length": (1.0, 2.0)}, ("loop",)),
     Mel(RNG.normal(size=(7, 80)).astype(np.float32), "spec"),
     AUDIO,

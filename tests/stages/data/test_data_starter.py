@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 import tinycorpus
 
 from stages.core.config import ConfigError
@@ -77,7 +79,7 @@ def test_render_goes_on_after_a_crash(config, tmp_path, monkeypatch):
     journal.write_text("".join(lines[:5]) + lines[5][:20])  # killed in the middle of a line
     said = []
     monkeypatch.setattr(
-        starter, "speak", lambda voice, text, path: said.append(text) or tinycorpus.speak(voice, text, path)
+        starter, "speak", lambda voice, text, *rest: said.append(text) or tinycorpus.speak(voice, text, *rest)
     )
     assert starter.render(config).read_text() == whole
     assert len(said) == len(lines) - 5
@@ -99,6 +101,25 @@ def test_flite_is_called_and_its_timings_are_read(tmp_path, monkeypatch):
     assert said == tinycorpus.speak("rms", "Hello there.", tmp_path / "y.wav")
     assert (tmp_path / "x.wav").read_bytes() == (tmp_path / "y.wav").read_bytes()
     assert sorted(p.name for p in tmp_path.glob("*.wav*")) == ["x.wav", "y.wav"]
+
+
+def test_a_pseudo_speaker_is_higher_and_as_fast(tmp_path, monkeypatch):
+    """The fake flite knows no stretch: played 1.25 times faster, its sound and timings are 1.25 times shorter."""
+    tinycorpus.write_flite(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    plain = starter.speak("rms", "Hello there.", tmp_path / "x.wav")
+    shifted = starter.speak("rms", "Hello there.", tmp_path / "y.wav", 1.25)
+    assert [p for p, _ in shifted] == [p for p, _ in plain]
+    assert [end * 1.25 for _, end in shifted] == pytest.approx([end for _, end in plain], abs=1e-3)
+    one, other = (soundfile.read(tmp_path / name)[0] for name in ("x.wav", "y.wav"))
+    assert len(other) == pytest.approx(len(one) / 1.25, abs=1)
+    loudest = [np.abs(np.fft.rfft(s, 1 << 16)).argmax() for s in (one, other)]
+    assert loudest[1] == pytest.approx(1.25 * loudest[0], rel=0.02)
+
+
+def test_a_pseudo_speaker_that_is_no_voice_is_refused():
+    with pytest.raises(ValueError, match="rate must be 0.7 to 1.4, not 2.0"):
+        starter.PseudoSpeaker("rms", 2.0)
 
 
 def test_a_flite_that_fails_is_a_sentence(tmp_path, monkeypatch):

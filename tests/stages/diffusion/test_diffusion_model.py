@@ -91,6 +91,20 @@ def test_shapes_and_rows_are_strangers(network):
 
 
 @torch.no_grad()
+def test_phones_are_heard_where_they_are_known():
+    torch.manual_seed(0)
+    network = DiffusionNetwork(replace(TINY, phones=5)).eval()
+    codes, voice = torch.randint(0, 36, (1, 40)), torch.randn(1, 32)
+    unknown, silent = torch.zeros_like(codes), network.condition(codes, voice)
+    phones = unknown.index_fill(1, torch.tensor([20]), 3)
+    assert torch.equal(network.condition(codes, voice, phones), silent)  # it starts as the prior alone
+    torch.nn.init.normal_(network.phones.weight)
+    assert torch.equal(network.condition(codes, voice, unknown), network.condition(codes, voice))
+    changed = (network.condition(codes, voice, phones) != network.condition(codes, voice)).any(-1)[0]
+    assert changed[40:42].all() and not changed[:10].any() and not changed[-10:].any()
+
+
+@torch.no_grad()
 def test_a_prior_that_is_right_is_the_whole_velocity():
     """Without what is learned, and with the mel itself as the prior's, the closed form is noise - data."""
     network = DiffusionNetwork(replace(TINY, prior_error=1e-4)).eval()
