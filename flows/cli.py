@@ -58,7 +58,8 @@ def _add_batch(to: Any) -> None:
     batch = _command(to, "batch", commands.batch, "speak every line of a corpus; goes on where it was")
     _corpus_options(batch)
     batch.add_argument("--export", action="append", default=[], metavar="KIND",
-                       help="also write a training corpus: ljspeech or jsonl; repeatable")  # fmt: skip
+                       help="also write a training corpus: ljspeech, melotts, nemo, melle, audiofolder, or jsonl "
+                       "(of nemo, beside the sounds); repeatable")  # fmt: skip
     batch.add_argument("--redo", nargs="+", default=[], metavar="ID", help="another reading of these lines, kept")
     batch.add_argument("--pick", nargs="+", default=[], metavar="ID=CANDIDATE",
                        help="this candidate (from 0) instead of the judges' choice, kept; ID:SENTENCE=CANDIDATE in "
@@ -99,9 +100,17 @@ def _add_training(to: Any) -> None:
     prepare = _command(to, "prepare", commands.prepare, "make a training corpus")
     prepare.add_argument("config", metavar="CONFIG")
     _sets(prepare)
-    train = _command(to, "train", commands.train, "train models; resumes")
-    train.add_argument("configs", nargs="+", metavar="CONFIG")
+    export = _command(to, "export", commands.export, "lay a prepared corpus out as other programs take it")
+    export.add_argument("manifest", metavar="MANIFEST", help="the manifest.jsonl of a prepared corpus")
+    export.add_argument("--to", required=True, metavar="KIND", help="ljspeech, melotts, nemo, melle or audiofolder")
+    export.add_argument("--out", required=True, metavar="DIR", help="folder of the list and its sounds")
+    export.add_argument("--speaker", metavar="NAME", help="only this speaker")
+    train = _command(to, "train", commands.train, "train models in the order of their needs; goes on where it was")
+    train.add_argument("configs", nargs="+", metavar="NAME|all|FOLDER|FILE",
+                       help="of configs/train: codes, 8gb/vocoder, tortoise …; all = the starter models")  # fmt: skip
     train.add_argument("--minutes", type=float, help="stop cleanly after so many minutes")
+    train.add_argument("--init-from", metavar="CHECKPOINT",
+                       help="fine-tune: start from the weights in this folder, matched by name")  # fmt: skip
     _sets(train)
     evaluate = _command(to, "evaluate", commands.evaluate, "measure intelligibility, speed and the rest")
     evaluate.add_argument("config", metavar="CONFIG")

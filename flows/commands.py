@@ -193,8 +193,10 @@ def _tell_batch(report: dict[str, Any], job: Job, as_json: bool) -> None:
     if len(report["errors"]) > 20:
         print(f"caretta: and {len(report['errors']) - 20} more; the manifest has every reason", file=sys.stderr)
     for kind, exported in report["exported"].items():
-        for name, reason in exported["skipped"].items():
+        for name, reason in list(exported["skipped"].items())[:20]:
             print(f"caretta: {kind}: {name} left out: {reason}", file=sys.stderr)
+        if len(exported["skipped"]) > 20:
+            print(f"caretta: {kind}: and {len(exported['skipped']) - 20} more", file=sys.stderr)
     print(f"{report['items']} lines = {report['ok']} ok + {report['failed']} failed; {report['audio_seconds']:.1f} s "
           f"of speech in {report['seconds']:.1f} s; {job.out / 'manifest.jsonl'}")  # fmt: skip
     if as_json:
@@ -325,12 +327,26 @@ def cache(arguments: Namespace) -> int:
 
 
 def prepare(arguments: Namespace) -> int:
+    """`caretta prepare`: starts the flow engine only when something is missing."""
     from flows.runtime import engine
+    from stages.data.prepare import Preparation, read_job
 
+    job = read_job(arguments.config, arguments.set)
+    account = Preparation(job).finished() if job.config else None
+    if account is not None:
+        print("\n".join(account.told()))
+        return account.code
     with engine(Path(DEFAULT_CACHE)):
         from flows.prepare import main as prepare
 
         return prepare(arguments.config, arguments.set) or ALL_OK
+
+
+def export(arguments: Namespace) -> int:
+    """`caretta export`: a prepared corpus in the layout of another program."""
+    from flows.exports import main as export
+
+    return export(arguments.manifest, arguments.to, arguments.out, arguments.speaker)
 
 
 def train(arguments: Namespace) -> int:
@@ -339,7 +355,8 @@ def train(arguments: Namespace) -> int:
     with engine(Path(DEFAULT_CACHE)):
         from flows.train import main as train
 
-        return train(arguments.configs, arguments.set, arguments.minutes) or ALL_OK
+        sets = [f"init_from={json.dumps(arguments.init_from)}"] if arguments.init_from else []
+        return train(arguments.configs, [*arguments.set, *sets], arguments.minutes) or ALL_OK
 
 
 def evaluate(arguments: Namespace) -> int:

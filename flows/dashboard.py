@@ -6,12 +6,10 @@ They are for looking at only: a server that does not take one is noted in the lo
 from __future__ import annotations
 
 import base64
-import io
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
@@ -23,6 +21,7 @@ from prefect.artifacts import (
 
 from flows.batch import Job
 from stages.core.lineage import short_weights, versions
+from stages.core.picture import picture
 from stages.core.types import Mel
 
 ROWS = 200
@@ -33,8 +32,6 @@ FRAMES = 500
 """mel frames that a picture shows at most"""
 SECONDS_BETWEEN = 1.0
 """between updates of the progress"""
-VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-"""Anchors of matplotlib's map of that name (CC0), whose lightness grows evenly; between them colours are mixed."""
 
 
 class Dashboard:
@@ -96,7 +93,7 @@ class Dashboard:
         found = first_mel(self._job)
         if found is not None:
             text, mel = found
-            url = "data:image/png;base64," + base64.b64encode(picture(mel)).decode("ascii")
+            url = "data:image/png;base64," + base64.b64encode(picture(mel, FRAMES)).decode("ascii")
             create_image_artifact(url, key="synthesize-mel", description=f"Mel spectrogram of: {text[:TEXT]}")
 
     def _show_lineage(self) -> None:
@@ -133,21 +130,6 @@ def first_mel(job: Job) -> tuple[str, Mel] | None:
         if mel is not None:
             return unit.text, mel
     return None
-
-
-def picture(mel: Mel) -> bytes:
-    """A mel as a PNG file: time to the right, frequency upwards, each bin 2 by 3 pixels."""
-    from PIL import Image
-
-    frames = mel.frames[:FRAMES]
-    low, high = float(frames.min()), float(frames.max())
-    level = (frames - low) / max(high - low, 1e-9) * (len(VIRIDIS) - 1)
-    anchors = np.asarray(VIRIDIS, np.float32)
-    colours = np.stack([np.interp(level, range(len(VIRIDIS)), anchors[:, c]) for c in range(3)], axis=-1)
-    image = Image.fromarray(colours.astype(np.uint8).transpose(1, 0, 2)[::-1])
-    file = io.BytesIO()
-    image.resize((image.width * 2, image.height * 3), Image.Resampling.NEAREST).save(file, "PNG")
-    return file.getvalue()
 
 
 def lineage_page(job: Job) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.evaluate import as_task
+from flows.evaluate import as_task, show
 from stages.evaluation.run import evaluate, prepare
 
 
@@ -19,4 +19,7 @@ def evaluation(config: str, sets: list[str] | None = None) -> str:
     Returns:
         the report as one line of JSON.
     """
-    return evaluate(prepare(config, sets or []), as_task).line()
+    job = prepare(config, sets or [])
+    report = evaluate(job, as_task)
+    show(report, job.out)
+    return report.line()

@@ -33,6 +33,8 @@ class Forecast:
     sentences: int
     stages: tuple[StageForecast, ...]
     workers: int
+    retries: int = 0
+    """further rounds of candidates that a sentence may have, which is known when it was heard"""
 
     @property
     def seconds(self) -> float | None:
@@ -48,7 +50,7 @@ class Forecast:
         }
         return {
             "lines": self.lines, "kept": self.kept, "open_sentences": self.sentences, "stages": stages,
-            "workers": self.workers, "seconds": self.seconds,
+            "workers": self.workers, "seconds": self.seconds, "retries": self.retries,
         }  # fmt: skip
 
     def told(self) -> list[str]:
@@ -64,6 +66,9 @@ class Forecast:
         elif self.sentences:
             workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
             out.append(f"about {_clock(self.seconds or 0.0)} with {workers}, loading apart")
+        if self.sentences and self.retries:
+            times = "once" if self.retries == 1 else f"up to {self.retries} times"
+            out.append(f"at least that: as many candidates again, {times}, for each sentence below its threshold")
         return out
 
 
@@ -87,7 +92,7 @@ def forecast(job: Job) -> Forecast:
         same = rate is None or rate.same_settings
         stages.append(StageForecast(node.spec.name, missing[index], pieces - missing[index], seconds, same))
     workers = route.workers or cores()
-    return Forecast(len(job.lines), job.kept, len(units), tuple(stages), workers)
+    return Forecast(len(job.lines), job.kept, len(units), tuple(stages), workers, route.retries)
 
 
 def _clock(seconds: float) -> str:

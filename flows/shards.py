@@ -24,8 +24,8 @@ from flows.places import Devices, Place
 from flows.workers import WorkerDied
 from stages.core import execute
 from stages.core.artifacts import ArtifactStore
-from stages.core.execute import StageReport
 from stages.core.pipeline import shard_size
+from stages.core.reports import StageReport
 from stages.core.route import Route
 from stages.core.units import Stop, Unit
 from stages.core.units import shards as groups

@@ -19,7 +19,7 @@ from stages.core.execute import keep_voices
 Preset = Literal["ultra_fast", "fast", "standard", "high_quality"]
 Format = Literal["wav", "flac", "ogg", "opus"]
 Runner = Literal["auto", "threads", "processes", "ray"]
-Export = Literal["ljspeech", "jsonl"]
+Export = Literal["ljspeech", "melotts", "nemo", "melle", "audiofolder", "jsonl"]
 
 
 @flow(name="synthesize", persist_result=False, log_prints=False)

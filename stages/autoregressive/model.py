@@ -9,6 +9,7 @@ last phone is the learned stop.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,8 @@ class Prompt:
 
 class AutoregressiveDecoder(nn.Module):
     """Predicts the next code and the pointer's next move at every speech position."""
+
+    NAMED_ROWS: ClassVar[dict[str, str]] = {"phone_table.weight": "symbols"}
 
     def __init__(self, config: AutoregressiveModelConfig) -> None:
         super().__init__()

@@ -10,14 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.autoregressive.config import AutoregressiveConfig
+from stages.autoregressive.decoding import Request, sample
 from stages.autoregressive.model import MOVES, AutoregressiveDecoder, AutoregressiveModelConfig
 from stages.core import symbols
-from stages.data.batching import LengthBuckets, crop, held_out, pad
+from stages.data.batching import LengthBuckets, crop, held_out, pad, padding
 from stages.data.codes import Codes, pointers, read_codes
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
+from stages.training.record import Picture, Sample
 
 IGNORE = -100
+SAMPLES = 8
+"""held-out texts that `samples` says"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class AutoregressiveObjective:
             "moves": pad(moves, IGNORE),
             "reference": torch.from_numpy(np.stack(references)),
             "ids": [corpus.ids[i] for i in items],
+            "targets": sum(len(c) for c in spoken),
+            "padding": padding(phones, spoken),
         }
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
@@ -119,11 +126,30 @@ class AutoregressiveObjective:
             move.append(float(b))
         return {"code": float(np.mean(code)), "move": float(np.mean(move))}
 
+    def samples(self, generator: torch.Generator) -> dict[str, Sample]:
+        """One candidate of each of a few held-out texts: share stuck (`loops`) and cut, and one alignment."""
+        items = self.held[:SAMPLES]
+        batch = self._batch(items, np.random.default_rng(0))
+        device = next(self.model.parameters()).device
+        latents = self.model.voice_latents(batch["reference"].to(device))
+        seeds = torch.randint(2**62, (len(items),), generator=generator).tolist()
+        requests = [
+            Request(self.corpus.phones[self.corpus.phones_of(i)].tolist(), latents[n : n + 1], [seeds[n]])
+            for n, i in enumerate(items)
+        ]
+        made = [found[0] for found in sample(self.model, requests, AutoregressiveConfig())[0]]
+        places = np.array(made[0].places, np.int64)
+        return {
+            "loops": sum("loop" in m.faults for m in made) / len(made),
+            "truncated": sum("truncated" in m.faults for m in made) / len(made),
+            "alignment": Picture(np.arange(len(requests[0].phones))[:, None] == places),
+        }
+
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
         return {
             "audio": self.config.audio.digest,
-            "symbols": symbols.DIGEST,
+            **symbols.meta(),
             "data": self.corpus.folder.name,
             "codebook": self.codes.codebook,
             "stride": self.codes.stride,

@@ -7,6 +7,7 @@ that must predict them from phones, and the diffusion that must render them, bot
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class CodesModelConfig:
 
 class SpeechTokenizer(CodesDecoder):
     """Mel <-> codes: an encoder before the quantizer, and the decoder it inherits."""
+
+    NAMED_ROWS: ClassVar[dict[str, str]] = {"phone_head.1.weight": "symbols", "phone_head.1.bias": "symbols"}
 
     def __init__(self, config: CodesModelConfig) -> None:
         w, m = config.width, config.audio.n_mels

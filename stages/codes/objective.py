@@ -15,6 +15,7 @@ from stages.core import symbols
 from stages.data.batching import Crops, crop, frame_phones, split_crops
 from stages.data.features import Corpus
 from stages.nn.conditioning import REFERENCE_FRAMES
+from stages.training.record import Picture, Sample
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,19 @@ class CodesObjective:
             "perplexity": perplexity,
         }
 
+    def samples(self, generator: torch.Generator) -> dict[str, Sample]:
+        """The mel of a held-out crop, and what its codes keep of it."""
+        device = next(self.model.parameters()).device
+        batch = self._batch(self.held, 0, 1)
+        quantized, _ = self.model.quantizer(self.model.latents(batch["mel"].to(device)))
+        out = self.model.decode(quantized, batch["reference"].to(device))
+        return {"mel": Picture(batch["mel"][0].T.numpy()), "decoded": Picture(out[0].T.cpu().numpy())}
+
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
         return {
             "audio": self.config.audio.digest,
-            "symbols": symbols.DIGEST,
+            **symbols.meta(),
             "data": self.corpus.folder.name,
             "codes": self.model.quantizer.size,
         }

@@ -95,7 +95,11 @@ class ArtifactStore:
 
     def write(self, key: str, arrays: Arrays, meta: dict[str, Any]) -> None:
         """Stores an entry, atomically and durably."""
-        self._write({entry_name(key): pack(key, arrays, meta)})
+        self.write_many({key: (arrays, meta)})
+
+    def write_many(self, entries: Mapping[str, tuple[Arrays, dict[str, Any]]]) -> None:
+        """Stores entries, each atomically; all are durable when this returns."""
+        self._write({entry_name(key): pack(key, arrays, meta) for key, (arrays, meta) in entries.items()})
 
     def get(self, cls: type[T], key: str) -> T | None:
         """The value of type `cls` under `key`, or None when it is missing or damaged."""

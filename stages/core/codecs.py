@@ -18,7 +18,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from stages.core.fingerprint import digest
-from stages.core.types import Audio, Candidate, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
+from stages.core.types import Audio, Candidate, Choice, Heard, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
@@ -101,6 +101,15 @@ def _read_ranked(arrays: Arrays, meta: dict[str, Any]) -> RankedCodes:
     return RankedCodes(_read_codes(arrays, meta), meta["chosen"], scores, tuple(meta["faults"]))
 
 
+def _read_heard(_: Arrays, meta: dict[str, Any]) -> Heard:
+    return Heard(meta["measures"], meta["transcript"])
+
+
+def _read_choice(_: Arrays, meta: dict[str, Any]) -> Choice:
+    scores = {judge: tuple(values) for judge, values in meta["scores"].items()}
+    return Choice(meta["chosen"], scores, tuple(meta["faults"]), meta["retries"], meta["met"], meta["transcript"])
+
+
 def _codes(value: SpeechCodes) -> Arrays:
     phones = {} if value.phones is None else {"phones": _as(value.phones, np.int64)}
     return {"codes": _as(value.codes, np.int64), **phones}
@@ -121,6 +130,8 @@ _ENCODERS: dict[type, Any] = {
     Phonemes: _phonemes,
     Candidate: _candidate,
     RankedCodes: _ranked,
+    Heard: lambda v: ({}, dataclasses.asdict(v)),
+    Choice: lambda v: ({}, dataclasses.asdict(v)),
     Mel: lambda v: ({"frames": _as(v.frames, np.float32)}, {"spec": v.spec}),
     Audio: lambda v: ({"samples": _as(v.samples, np.float32)}, {"sample_rate": int(v.sample_rate)}),
     Voice: lambda v: ({"samples": _as(v.clip.samples, np.float32)},
@@ -130,6 +141,8 @@ _DECODERS: dict[type, Any] = {
     Phonemes: _read_phonemes,
     Candidate: _read_candidate,
     RankedCodes: _read_ranked,
+    Heard: _read_heard,
+    Choice: _read_choice,
     Mel: lambda a, m: Mel(a["frames"], m["spec"]),
     Audio: lambda a, m: Audio(a["samples"], m["sample_rate"]),
     Voice: lambda a, m: Voice(m["name"], Audio(a["samples"], m["sample_rate"]), m["licence"], m["digest"]),

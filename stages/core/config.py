@@ -148,9 +148,12 @@ def load(cls: type[C], path: str | Path, sets: typing.Iterable[str] = ()) -> C:
 
 
 def read_with_base(path: str | Path) -> dict[str, Any]:
-    """Reads a YAML file laid over the file that its `base:` key names, if any."""
+    """Reads a YAML file laid over the file or files (a list, each over the one before) that its `base:` key names."""
     values = read_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
-    return merge(read_with_base(Path(path).parent / str(base)), values)
+    below: dict[str, Any] = {}
+    for name in base if isinstance(base, list) else [base]:
+        below = merge(below, read_with_base(Path(path).parent / str(name)))
+    return merge(below, values)

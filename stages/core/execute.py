@@ -7,14 +7,17 @@ store share the work; what another process holds is left to it and named in the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import itertools
 import logging
+import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,61 +26,15 @@ from stages.core.artifacts import ArtifactStore
 from stages.core.checkpoint import CheckpointError
 from stages.core.config import ConfigError, to_plain
 from stages.core.fingerprint import digest
+from stages.core.reports import StageReport
 from stages.core.route import Node, Route
 from stages.core.stage import Item, NothingToSay
-from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, Pick, Voice
-from stages.core.units import Document, Stop, Unit, needed, shards
+from stages.core.types import Audio, Candidate, Candidates, Choice, Heard, Mel, Phonemes, Pick, RankedCodes, Voice
+from stages.core.units import Document, Stop, Unit, choice_key, needed, shards, with_more
 
 log = logging.getLogger("caretta.pipeline")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """seconds between looks at what another process computes"""
-
-
-@dataclass
-class StageReport:
-    """What one stage did on a shard; `calls` and `hits` count pieces (candidates, where a stage fans out)."""
-
-    stage: str
-    calls: int = 0
-    hits: int = 0
-    seconds: float = 0.0
-    load_seconds: float = 0.0
-    work: int = 0
-    """characters of text times pieces computed: what `seconds` are proportional to"""
-    stopped: dict[str, Stop] = field(default_factory=dict)
-    """by unit key, what was known before included"""
-    spent: dict[str, float] = field(default_factory=dict)
-    """seconds by unit key"""
-    held: frozenset[str] = frozenset()
-    """keys of units that another process (or task) is computing: look again later"""
-
-
-@dataclass
-class RunReport:
-    """What a run did, by stage."""
-
-    stage_calls: dict[str, int] = field(default_factory=dict)
-    cache_hits: dict[str, int] = field(default_factory=dict)
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    stage_work: dict[str, int] = field(default_factory=dict)
-    load_seconds: float = 0.0
-    stopped: dict[str, Stop] = field(default_factory=dict)
-    spent: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def add(self, report: StageReport) -> None:
-        """Counts what a stage did on a shard."""
-        for name, value in (
-            ("stage_calls", report.calls),
-            ("cache_hits", report.hits),
-            ("stage_seconds", report.seconds),
-            ("stage_work", report.work),
-        ):
-            total: dict[str, Any] = getattr(self, name)
-            total[report.stage] = total.get(report.stage, 0) + value
-        self.load_seconds += report.load_seconds
-        self.stopped.update(report.stopped)
-        for key, seconds in report.spent.items():
-            self.spent.setdefault(key, {})[report.stage] = round(seconds, 6)
 
 
 @dataclass(frozen=True)
@@ -85,7 +42,8 @@ class _Job:
     """One sentence that a stage must compute, and which of its pieces are missing."""
 
     unit: Unit
-    item: Item
+    items: list[Item]
+    """one, or one per missing piece where each candidate goes its own way"""
     missing: list[int]
 
 
@@ -99,12 +57,34 @@ def run_stage(
 ) -> StageReport:
     """Runs one stage for those of `units` that lack its result, but for those that somebody else is computing.
 
+    In a route that listens, the last stage has the stages before it run again for sentences that none of their
+    candidates is good enough for, with further candidates, up to `rerank.retries` times.
+
     Args:
         stopped: units that earlier stages gave up; they are left alone and stay in the report.
 
     Raises:
         StoreError, CheckpointError, ConfigError, OSError: not a fault of an item; nothing more can be run.
     """
+    report = _run_round(route, index, units, store, stopped, device)
+    while report.unmet:
+        units = [with_more(route, unit) for unit in units if unit.key in report.unmet]
+        for earlier in range(index):  # no claim is held here: they may wait for another process
+            run = functools.partial(_run_round, route, earlier, store=store, stopped=report.stopped, device=device)
+            inner = run_until_done(run, units)
+            inner.hits = 0  # a second look is not a second hit
+            report.inner.append(inner)
+            report.stopped.update(inner.stopped)
+        held = report.held
+        report.absorb(_run_round(route, index, units, store, report.stopped, device))
+        report.held |= held
+    return report
+
+
+def _run_round(
+    route: Route, index: int, units: Sequence[Unit], store: ArtifactStore, stopped: dict[str, Stop], device: str
+) -> StageReport:
+    """`run_stage` with the candidates that the units have."""
     node = route.nodes[index]
     report = StageReport(node.spec.name, stopped=dict(stopped))
     going = [unit for unit in units if unit.key not in stopped]
@@ -116,11 +96,12 @@ def run_stage(
         if missing:
             waiting.append((unit, missing))
     held: set[str] = set()
-    for group in shards(waiting, node.spec.batch):
+    pieces = max((len(missing) for _, missing in waiting), default=1) if index in route.takes else 1
+    for group in shards(waiting, max(1, node.spec.batch // pieces)):
         with contextlib.ExitStack() as claims:
             jobs = list(_claimed_jobs(route, index, group, store, claims, report, held))
             if jobs:
-                _compute(node, index, jobs, store, report, device)
+                _compute(route, index, jobs, store, report, device)
     report.held = frozenset(held)
     return report
 
@@ -139,15 +120,7 @@ def run_until_done(run: Callable[[Sequence[Unit]], StageReport], units: Sequence
         if waited > 60.0:
             log.warning("%s: another process is still computing %d sentences", total.stage, len(total.held))
             waited = 0.0
-        report = run([unit for unit in units if unit.key in total.held])
-        total.calls += report.calls
-        total.hits += report.hits
-        total.seconds += report.seconds
-        total.load_seconds += report.load_seconds
-        total.work += report.work
-        total.stopped.update(report.stopped)
-        total.spent.update(report.spent)
-        total.held = report.held
+        total.absorb(run([unit for unit in units if unit.key in total.held]))
     return total
 
 
@@ -180,15 +153,19 @@ def _claimed_jobs(
     for unit, missing in ours:
         left = [i for i in missing if unit.steps[index].keys[i] not in have]
         report.hits += len(missing) - len(left)
-        item = _inputs(route, index, unit, store, voices) if left else None
-        if item is not None and any(isinstance(value, Phonemes) and not value.words for value in item.values()):
+        pieces = left if index in route.takes else left[:1]
+        items = [item for i in pieces if (item := _inputs(route, index, unit, store, voices, i)) is not None]
+        if any(isinstance(value, Phonemes) and not value.words for item in items for value in item.values()):
             report.stopped[unit.key] = ("unspoken", "nothing in it can be spoken")
-        elif item is not None:
-            yield _Job(unit, item, left)
+        elif items and len(items) == len(pieces):
+            yield _Job(unit, items, left)
 
 
-def _compute(node: Node, index: int, jobs: list[_Job], store: ArtifactStore, report: StageReport, device: str) -> None:
+def _compute(
+    route: Route, index: int, jobs: list[_Job], store: ArtifactStore, report: StageReport, device: str
+) -> None:
     """Runs a stage on a group and stores the results; an item that fails is noted, the rest go on."""
+    node = route.nodes[index]
     stage, lock, load_seconds = resident(node, device)
     report.load_seconds += load_seconds
     with lock:  # one group at a time in a model; other stages run beside it
@@ -201,21 +178,41 @@ def _compute(node: Node, index: int, jobs: list[_Job], store: ArtifactStore, rep
         if not isinstance(outcome, list):
             report.stopped[job.unit.key] = outcome
             continue
-        keys = job.unit.steps[index].keys
-        results.update({keys[i]: value for i, value in zip(job.missing, outcome, strict=True)})
-        report.calls += len(job.missing)
         report.work += len(job.unit.text) * len(job.missing)
         report.spent[job.unit.key] = seconds / len(jobs)
+        if node.spec.gathers:
+            settled = _settled(route, job.unit, outcome[0], store, report)
+        else:
+            keys = job.unit.steps[index].keys
+            settled = {keys[i]: value for i, value in zip(job.missing, outcome, strict=True)}
+        report.calls += len(job.missing) * bool(settled)
+        results.update(settled)
     store.put_many(results)
+
+
+def _settled(route: Route, unit: Unit, choice: Choice, store: ArtifactStore, report: StageReport) -> dict[str, Any]:
+    """The choice and the chosen sound by key; nothing when there shall be further candidates, which is noted."""
+    if choice.met is False and unit.pick is None and unit.more < route.retries:
+        report.unmet |= {unit.key}
+        return {}
+    source = route.source(len(route.nodes) - 1, Audio)
+    sound = store.get(Audio, unit.steps[source].keys[choice.chosen])
+    if sound is None:  # damaged just now: it is made again when what is missing is looked for
+        return {}
+    return {choice_key(unit.key): replace(choice, retries=unit.more), unit.key: sound}
 
 
 def _run_or_split(stage: Any, node: Node, index: int, jobs: list[_Job]) -> list[list[Any] | Stop]:
     """A list of values, or why there is none, for each job; when a batch fails, each of its items is tried alone."""
     seeds = [[job.unit.steps[index].seeds[i] for i in job.missing] for job in jobs]
     try:
-        fans = node.spec.fans_out
-        raw = stage.run([dict(job.item) for job in jobs], seeds=seeds if fans else [s[0] for s in seeds])
-        outputs = [list(out) for out in raw] if fans else [[out] for out in raw]
+        if node.spec.fans_out:
+            outputs = [list(out) for out in stage.run([dict(job.items[0]) for job in jobs], seeds=seeds)]
+        else:
+            flat = [(dict(item), s) for job, own in zip(jobs, seeds, strict=True)
+                    for item, s in zip(job.items, own, strict=True)]  # fmt: skip
+            raw = iter([out for part in shards(flat, node.spec.batch) for out in _run_part(stage, part)])
+            outputs = [list(itertools.islice(raw, len(own))) for own in seeds]
         return [_checked(node, out, len(s)) for out, s in zip(outputs, seeds, strict=True)]
     except NothingToSay as error:
         if len(jobs) == 1 and node.spec.gives is Phonemes:  # kept, so that the next run knows it without asking
@@ -231,38 +228,66 @@ def _run_or_split(stage: Any, node: Node, index: int, jobs: list[_Job]) -> list[
     return [outcome for job in jobs for outcome in _run_or_split(stage, node, index, [job])]
 
 
+def _run_part(stage: Any, part: Sequence[tuple[Item, int]]) -> list[Any]:
+    found = list(stage.run([item for item, _ in part], seeds=[seed for _, seed in part]))
+    if len(found) != len(part):
+        raise ValueError(f"gave {len(found)} results for {len(part)} items")
+    return found
+
+
 def _checked(node: Node, values: list[Any], wanted: int) -> list[Any]:
     """The values of one item. Raises ValueError when they are not what the stage promises."""
-    kind = Candidate if node.spec.gives is Candidates else node.spec.gives
+    kind = Choice if node.spec.gathers else Candidate if node.spec.gives is Candidates else node.spec.gives
     if len(values) != wanted or not all(isinstance(value, kind) for value in values):
         raise ValueError(f"promised {wanted} {kind.__name__}, gave {[type(v).__name__ for v in values]}")
     for value in values:
         array = value.samples if isinstance(value, Audio) else value.frames if isinstance(value, Mel) else None
         if array is not None and not (array.size and np.isfinite(array).all()):
             raise ValueError(f"gave a {kind.__name__} that is empty or holds values that are not numbers")
+        if isinstance(value, Heard) and not all(map(math.isfinite, value.measures.values())):
+            raise ValueError(f"measured {value.measures}: not all of them are numbers")
     return values
 
 
-def _inputs(route: Route, index: int, unit: Unit, store: ArtifactStore, voices: dict[str, Voice | None]) -> Item | None:
-    """What a stage needs for one sentence, read from the store; None when something is not there (yet)."""
+def _inputs(
+    route: Route, index: int, unit: Unit, store: ArtifactStore, voices: dict[str, Voice | None], piece: int = 0
+) -> Item | None:
+    """What a stage needs for one sentence, read from the store; None when something is not there (yet).
+
+    Args:
+        piece: the candidate, where each goes its own way.
+    """
     spec = route.nodes[index].spec
-    item: Item = {Pick: Pick(unit.pick)} if unit.pick is not None and Pick in spec.honours else {}
+    item: Item = {Pick: Pick(unit.pick)} if unit.pick is not None and index == route.picker else {}
     for kind in spec.needs:
         if kind is Voice and unit.voice not in voices:
             voices[unit.voice] = store.get(Voice, unit.voice)
+        if spec.gathers and kind is Audio:
+            continue  # of all of them only the chosen one is read
         given = {str: unit.text, Voice: voices.get(unit.voice)}
-        item[kind] = given[kind] if kind in given else _value(route.source(index, kind), kind, unit, store)
+        item[kind] = given[kind] if kind in given else _value(route, index, kind, unit, store, piece)
         if item[kind] is None:
             return None
     return item
 
 
-def _value(source: int, kind: type, unit: Unit, store: ArtifactStore) -> Any:
+def _value(route: Route, index: int, kind: type, unit: Unit, store: ArtifactStore, piece: int) -> Any:
+    source = route.source(index, kind)
     keys = unit.steps[source].keys
-    if kind is not Candidates:
-        return store.get(kind, keys[0])
-    found = store.get_many(Candidate, keys)
-    return Candidates(tuple(found[key] for key in keys)) if len(found) == len(keys) else None
+    if kind is Candidates:
+        candidates = _every(store, Candidate, keys)
+        return None if candidates is None else Candidates(candidates)
+    if index in route.takes and kind is RankedCodes:  # not the one that was ranked first: each
+        candidate = store.get(Candidate, keys[piece])
+        return None if candidate is None else RankedCodes(candidate.codes, 0, faults=candidate.faults)
+    if source in route.takes:
+        return store.get(kind, keys[piece]) if index in route.takes else _every(store, kind, keys)
+    return store.get(kind, keys[0])
+
+
+def _every(store: ArtifactStore, kind: type, keys: Sequence[str]) -> tuple[Any, ...] | None:
+    found: dict[str, Any] = store.get_many(kind, keys)
+    return tuple(found[key] for key in keys) if len(found) == len(set(keys)) else None
 
 
 def keep_voices(documents: Iterable[Document], waiting: Container[str], store: ArtifactStore) -> None:

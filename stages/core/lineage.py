@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.core.artifacts import ArtifactStore
-from stages.core.route import Node
-from stages.core.types import Audio, Phonemes, RankedCodes
-from stages.core.units import Document, Step, Unit
+from stages.core.route import Route
+from stages.core.types import Audio, Choice, Phonemes, RankedCodes
+from stages.core.units import Document, Unit, choice_key, with_more
 
 if TYPE_CHECKING:
     from stages.core.pipeline import Pipeline
@@ -24,9 +24,10 @@ Record = dict[str, Any]
 def lineage(pipeline: Pipeline, document: Document, unit: Unit, audio: Audio, store: ArtifactStore) -> Record:
     """Where a sentence's audio came from: text, keys, weights, seed, scores, timings, versions."""
     nodes = pipeline.route.nodes
-    values = [_peek(node, step, store) for node, step in zip(nodes, unit.steps, strict=True)]
-    phonemes = next((v for v in values if isinstance(v, Phonemes)), None)
-    ranked = next((v for v in values if isinstance(v, RankedCodes)), None)
+    phonemes, ranked = _phonemes(pipeline.route, unit, store), choice_of(pipeline.route, unit, store)
+    choice = ranked if isinstance(ranked, Choice) else None
+    for _ in range(choice.retries if choice and unit.pick is None else 0):
+        unit = with_more(pipeline.route, unit)  # the candidates that it was chosen from
     return {
         "text": unit.text,
         "spoken": [word.spoken for word in phonemes.words] if phonemes else [],
@@ -52,13 +53,24 @@ def lineage(pipeline: Pipeline, document: Document, unit: Unit, audio: Audio, st
         "chosen": ranked.chosen if ranked else None,
         "scores": {judge: list(scores) for judge, scores in ranked.scores.items()} if ranked else {},
         "faults": list(ranked.faults) if ranked else [],
+        "retries": choice.retries if choice else 0,
+        "threshold_met": choice.met if choice else None,
+        "heard": choice.transcript if choice else None,
         "versions": versions(),
     }
 
 
-def _peek(node: Node, step: Step, store: ArtifactStore) -> Any:
-    """A small intermediate value for the record; None when it is no longer kept."""
-    return store.get(node.spec.gives, step.keys[0]) if node.spec.gives in (Phonemes, RankedCodes) else None
+def _phonemes(route: Route, unit: Unit, store: ArtifactStore) -> Phonemes | None:
+    at = next((i for i, node in enumerate(route.nodes) if node.spec.gives is Phonemes), None)
+    return None if at is None else store.get(Phonemes, unit.steps[at].keys[0])
+
+
+def choice_of(route: Route, unit: Unit, store: ArtifactStore) -> Choice | RankedCodes | None:
+    """Which candidate a sentence's sound is of; None when that is not known (any more), or nothing is chosen."""
+    if route.takes:  # what the codes alone would have ranked first is not what was taken
+        return store.get(Choice, choice_key(unit.key))
+    at = next((i for i, node in enumerate(route.nodes) if node.spec.gives is RankedCodes), None)
+    return None if at is None else store.get(RankedCodes, unit.steps[at].keys[0])
 
 
 @functools.lru_cache(maxsize=1)
@@ -179,7 +191,20 @@ def told(record: Record) -> list[str]:
         scores = ", ".join(f"{judge} {scores[chosen] + 0.0:.3f}" for judge, scores in record["scores"].items())
         by = "picked by hand" if record.get("pick") is not None else "chosen"
         out.append(f"  candidate {chosen} of {len(next(iter(record['scores'].values())))} {by}: {scores}")
+    out += _listened(record)
     if record["faults"]:
         out.append(f"  faults: {', '.join(record['faults'])}")
     out.append("  " + ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
+    return out
+
+
+def _listened(record: Record) -> list[str]:
+    """What became of thresholds and retries, and what was heard; nothing for a route that does not listen."""
+    out = []
+    if record.get("threshold_met") is not None:
+        retries = record["retries"]
+        found = "met" if record["threshold_met"] else "not met, the best there was is taken"
+        out.append(f"  threshold {found} after {retries} retr{'y' if retries == 1 else 'ies'}")
+    if record.get("heard") is not None:
+        out.append(f"  heard: {record['heard'] or 'nothing'}")
     return out

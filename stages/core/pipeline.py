@@ -18,12 +18,12 @@ import numpy as np
 
 from stages.core.artifacts import ArtifactStore, MemoryStore
 from stages.core.config import ConfigError
-from stages.core.execute import RunReport, StageReport, keep_voices, run_stage, run_until_done
-from stages.core.fingerprint import digest
+from stages.core.execute import keep_voices, run_stage, run_until_done
 from stages.core.lineage import Record, document_record, lineage
+from stages.core.reports import RunReport, StageReport
 from stages.core.route import Route, check_checkpoints
-from stages.core.types import Audio, Candidates, Phonemes, Pick, Voice
-from stages.core.units import Document, Step, Unit, make_step, shards
+from stages.core.types import Audio, Candidates, Phonemes, Voice
+from stages.core.units import Document, Unit, plan_unit, shards
 
 SPLITTER = "stages.text.sentences:split_sentences"
 _ATTEMPTS = 3  # a damaged entry is noticed when it is read; the plan is then made again
@@ -111,25 +111,18 @@ class Pipeline:
 
     def unit(self, text: str, voice: str, seed: int, pick: int | None = None) -> Unit:
         """The keys and seeds of one sentence. Raises CheckpointError when weights cannot be read."""
-        if pick is not None:
-            self._check_pick(pick)
-        known: dict[type, str] = {str: digest(text), Voice: voice}
-        steps: list[Step] = []
-        for node in self.route.nodes:
-            inputs = [known[kind] for kind in node.spec.needs]
-            if pick is not None and Pick in node.spec.honours:
-                inputs.append(digest(["pick", pick]))
-            step = make_step(node, inputs, seed)
-            known[node.spec.gives] = step.keys[0] if not node.spec.fans_out else digest(list(step.keys))
-            steps.append(step)
-        return Unit(text, voice, tuple(steps), pick)
+        more = 0 if pick is None else self._round_of(pick)
+        return plan_unit(self.route, text, voice, seed, pick, more)
 
-    def _check_pick(self, pick: int) -> None:
-        count = next((n.config.candidates for n in self.route.nodes if n.spec.gives is Candidates), 0)
-        if not any(Pick in n.spec.honours for n in self.route.nodes):
+    def _round_of(self, pick: int) -> int:
+        """The round of candidates in which a picked one is sampled. Raises ConfigError when it is in none."""
+        each = next((n.config.candidates for n in self.route.nodes if n.spec.gives is Candidates), 0)
+        count = each * (1 + self.route.retries)
+        if self.route.picker is None:
             raise ConfigError(f"route {self.route.name!r} has no stage that chooses among candidates; pick nothing")
         if not 0 <= pick < count:
             raise ConfigError(f"there is no candidate {pick}: {count} are sampled; pick one of 0 to {count - 1}")
+        return pick // int(each)
 
     def open_units(self, documents: Iterable[Document], store: ArtifactStore) -> list[Unit]:
         """The distinct sentences without audio that are worth running: not those known to hold nothing to say."""

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.core import checkpoint
 from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base, to_plain
 from stages.core.fingerprint import file_digest
 from stages.core.stage import StageSpec
-from stages.core.types import Audio, Voice
+from stages.core.types import Audio, Candidates, Pick, RankedCodes, Voice
 
 STAGES = {
     "text": "stages.text.stage:TextStage",
@@ -26,8 +26,12 @@ STAGES = {
     "rerank": "stages.rerank.stage:RerankStage",
     "diffusion": "stages.diffusion.stage:DiffusionStage",
     "vocoder": "stages.vocoder.stage:VocoderStage",
+    "listen": "stages.rerank.listen.stage:ListenStage",
+    "choose": "stages.rerank.choose.stage:ChooseStage",
 }
 """Every stage: name -> "module:Class". A module `config` beside the class's module holds its SPEC."""
+FOLLOWERS = ("listen", "choose")
+"""Stages that no file names: `rerank.judges` adds them."""
 
 ROUTES = checkpoint.ROOT / "configs" / "synthesize"
 PLANNED = ("vits", "fastpitch", "melle", "gpt_mel")
@@ -99,6 +103,8 @@ class Node:
     config: Any
     target: str
     """"module:Class" """
+    follows: bool = False
+    """put at the end of the route by another stage's configuration"""
 
     @functools.cached_property
     def key_config(self) -> dict[str, Any]:
@@ -144,14 +150,38 @@ class Route:
         """The devices by name; "cuda" stands for every one there is."""
         return [name.strip() for name in self.device.split(",")]
 
+    @functools.cached_property
+    def takes(self) -> range:
+        """The stages (by index) that run once per candidate, for all are listened to; none in most routes."""
+        if not self.nodes[-1].spec.gathers:
+            return range(0)
+        ranks = next(i for i, node in enumerate(self.nodes) if node.spec.gives is RankedCodes)
+        return range(ranks + 1, len(self.nodes) - 1)
+
+    @functools.cached_property
+    def picker(self) -> int | None:
+        """Index of the stage that a user's pick is given to; None when none chooses."""
+        return next((i for i in reversed(range(len(self.nodes))) if Pick in self.nodes[i].spec.honours), None)
+
+    @property
+    def retries(self) -> int:
+        """How often at most further candidates are sampled for a sentence that none of them is good enough for."""
+        return int(self.nodes[-1].config.retries) if self.takes else 0
+
     def source(self, index: int, kind: type) -> int:
-        """Index of the stage whose `kind` the stage at `index` reads; -1 for the text and the voice."""
+        """Index of the stage whose `kind` the stage at `index` reads; -1 for the text and the voice.
+
+        Where every candidate goes on, a stage reads the candidate itself in the place of the ranked one.
+        """
+        if index in self.takes and kind is RankedCodes:
+            kind = Candidates
         earlier = (i for i in reversed(range(index)) if self.nodes[i].spec.gives is kind)
         return next(earlier, -1)
 
     def plain(self) -> dict[str, Any]:
         """The resolved configuration, as written beside outputs; a route file of its own."""
-        head = {"stages": [n.spec.name for n in self.nodes], "preset": self.preset, "presets": {self.preset: {}}}
+        own = [node for node in self.nodes if not node.follows]
+        head = {"stages": [n.spec.name for n in own], "preset": self.preset, "presets": {self.preset: {}}}
         rest = {
             "pauses": to_plain(self.pauses),
             "cache": to_plain(self.cache),
@@ -160,7 +190,7 @@ class Route:
             "workers": self.workers,
             "shard": self.shard,
         }
-        return head | rest | {n.spec.name: to_plain(n.config) for n in self.nodes}
+        return head | rest | {n.spec.name: to_plain(n.config) for n in own}
 
 
 def load_route(name: str = "tortoise", preset: str | None = None, sets: list[str] | tuple[str, ...] = ()) -> Route:
@@ -185,7 +215,7 @@ def load_route(name: str = "tortoise", preset: str | None = None, sets: list[str
     _check_sections(given, [*order, "pauses", "cache", "device", "slots", "workers", "shard"], "--set")
     merged = merge(merge(values, file.presets[preset]), given)
     file = build(RouteFile, {k: v for k, v in merged.items() if k not in order}, str(path))
-    nodes = tuple(_node(stage, merged.get(stage) or {}, str(path)) for stage in order)
+    nodes = _with_followers([_node(stage, merged.get(stage) or {}, str(path)) for stage in order])
     route = Route(path.stem, preset, nodes, file.pauses, file.cache, file.device, file.slots, file.workers, file.shard)
     check_chain(route)
     return route
@@ -252,6 +282,8 @@ def _stage_names(values: dict[str, Any], path: Path) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise ConfigError(f"{path}: stages must be a list of stage names in order")
     for name in names:
+        if name in FOLLOWERS:
+            raise ConfigError(f"{path}: stage {name!r} is not named here; judges that listen (rerank.judges) add it")
         if name not in STAGES:
             raise ConfigError(f"{path}: unknown stage {name!r}{near_miss(name, STAGES)}")
     if len(set(names)) != len(names):
@@ -273,6 +305,14 @@ def _node(name: str, section: Any, where: str) -> Node:
     target = STAGES[name]
     spec: StageSpec = importlib.import_module(target.partition(":")[0].rpartition(".")[0] + ".config").SPEC
     return Node(spec, build(spec.config, section, name), target)
+
+
+def _with_followers(nodes: list[Node]) -> tuple[Node, ...]:
+    added: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        added |= node.spec.followers(node.config) if node.spec.followers else {}
+    last = [replace(_node(name, section, "rerank.judges"), follows=True) for name, section in added.items()]
+    return (*nodes, *last)
 
 
 def _content(key: str, path: str) -> str:

@@ -18,6 +18,7 @@ Outputs depend on the item and its seed alone, never on the rest of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -50,7 +51,13 @@ class StageSpec:
     files: tuple[str, ...] = ()
     """config fields that name a file (or are None): its content enters the key in place of its path"""
     honours: tuple[type, ...] = ()
-    """types that an item may hold beyond `needs` (a `Pick`); they enter the key of the item that holds them"""
+    """types that an item may hold beyond `needs` (a `Pick`); they enter the key of the item that holds them, and in a
+    route it is the last stage to honour them that gets them"""
+    gathers: bool = False
+    """True for the last stage of a route that listens: it gets what each candidate gave, and gives a `Choice` of one
+    (its item holds a tuple, by candidate, for every needed type that there is one of per candidate; no `Audio`)"""
+    followers: Callable[[Any], dict[str, dict[str, Any]]] | None = None
+    """stages (name -> section) that a configuration of this one puts at the end of the route"""
     batch: int = 32
     """items per call of `run`; no result depends on it"""
     device: Literal["cpu", "accelerator"] = "accelerator"

@@ -33,6 +33,11 @@ DIGEST = hashlib.sha256(" ".join(SYMBOLS).encode()).hexdigest()
 _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 
 
+def meta() -> dict[str, object]:
+    """What a checkpoint says of the table it reads: a digest to check it, names to fine-tune on another table."""
+    return {"symbols": DIGEST, "names": {"symbols": list(SYMBOLS)}}
+
+
 def ids(symbols: Iterable[str]) -> list[int]:
     """Embedding indices (P) of `symbols`; an unknown symbol is a ValueError that names the near miss."""
     return [_INDEX[symbol] if symbol in _INDEX else _INDEX[known_phone(symbol)] for symbol in symbols]

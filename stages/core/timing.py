@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.artifacts import ArtifactStore
-from stages.core.execute import RunReport
 from stages.core.fingerprint import digest
+from stages.core.reports import RunReport
 from stages.core.route import Node, Route
 
 log = logging.getLogger("caretta.store")

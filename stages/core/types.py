@@ -110,3 +110,30 @@ class Pick:
     """A listener's wish: this candidate, whatever the judges say."""
 
     candidate: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What listeners measured in the sound of one candidate."""
+
+    measures: dict[str, float]
+    """`wer` and `cer` (rates), `similarity` (cosine to the voice), `seconds`…: of the listeners that were asked"""
+    transcript: str | None = None
+    """normalised words that the recogniser heard; None when none listened"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which candidate's sound was taken after all were listened to."""
+
+    chosen: int
+    scores: dict[str, tuple[float, ...]]
+    """by judge and candidate, higher is better"""
+    faults: tuple[str, ...] = ()
+    """of the chosen candidate; `below_threshold` when it is not what was asked for"""
+    retries: int = 0
+    """how often further candidates were sampled"""
+    met: bool | None = None
+    """whether the chosen one is as good as was asked for; None = no threshold was set"""
+    transcript: str | None = None
+    """what was heard in the chosen one"""

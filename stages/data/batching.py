@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +76,15 @@ class LengthBuckets:
             self._batches = self._make(self._epoch)
         return self._batches[step - self._first_step]
 
+    def waste(self, *parts: np.ndarray) -> float:
+        """Share of an epoch's positions that are padding.
+
+        Args:
+            parts: (U,) lengths of what is padded on its own and adds up to `lengths`; without them, `lengths`.
+        """
+        padded = sum(len(b) * part[b].max() for b in self._batches for part in parts or (self.lengths,))
+        return 1 - float(self.lengths.sum()) / float(padded)
+
 
 class Crops:
     """Random fixed-length crops, every utterance as likely as it is long, with a crop of the same speaker as reference.
@@ -98,6 +111,57 @@ class Crops:
         return items, references, rng
 
 
+class Ahead:
+    """Builds batches in a thread of its own while earlier ones are computed with; a context manager.
+
+    Batches are functions of their numbers, so it changes nothing but the time they are ready.
+
+    Args:
+        numbers: of the batches, in the order they will be asked for.
+        depth: how many are built ahead; 0 = none, each when it is asked for.
+    """
+
+    def __init__(self, build: Callable[[int], Any], numbers: Iterable[int], depth: int) -> None:
+        self._build, self._numbers, self._depth = build, iter(numbers), depth
+        self._waiting: deque[tuple[int, Future[Any]]] = deque()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Ahead:
+        if self._depth:
+            threads = torch.get_num_threads()  # a new thread would take torch's default
+            self._pool = ThreadPoolExecutor(1, "batches", torch.set_num_threads, (threads,))
+            self._fill()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __next__(self) -> tuple[int, Any]:
+        """The next number and its batch. Raises StopIteration after the last one, and what building it raised."""
+        if self._pool is None:
+            number = next(self._numbers)
+            return number, self._build(number)
+        self._fill()
+        if not self._waiting:
+            raise StopIteration
+        number, future = self._waiting.popleft()
+        batch = future.result()
+        self._fill()
+        return number, batch
+
+    def __iter__(self) -> Ahead:
+        return self
+
+    def _fill(self) -> None:
+        assert self._pool is not None
+        while len(self._waiting) < self._depth:
+            number = next(self._numbers, None)
+            if number is None:
+                return
+            self._waiting.append((number, self._pool.submit(self._build, number)))
+
+
 def crop(frames: np.ndarray, length: int, rng: np.random.Generator, fill: float) -> tuple[np.ndarray, int]:
     """A random crop of `length` frames of (T, M), padded with `fill` at its end when shorter; and where it starts."""
     start = int(rng.integers(0, max(len(frames) - length, 0) + 1))
@@ -121,13 +185,26 @@ def frame_phones(corpus: Corpus, i: int, stride: int) -> np.ndarray:
     return corpus.phones[span][place].astype(np.int64)
 
 
-def split_crops(corpus: Corpus, weights: dict[str, float], seed: int) -> tuple[Crops, Crops]:
-    """Crops of the training utterances and of the held-out ones."""
+def split_crops(
+    corpus: Corpus, weights: dict[str, float], seed: int, among: np.ndarray | None = None
+) -> tuple[Crops, Crops]:
+    """Crops of the training utterances and of the held-out ones.
+
+    Args:
+        among: (R,) rows to take utterances from; None = all.
+    """
     held, mass = held_out(corpus.ids), speaker_weights(corpus, weights)
+    taken = np.ones(len(held), bool) if among is None else np.isin(np.arange(len(held)), among)
     return (
-        Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held), mass, seed),
-        Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held), mass, seed + 1),
+        Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(~held & taken), mass, seed),
+        Crops(corpus.frame_start, corpus.speaker_of, np.flatnonzero(held & taken), mass, seed + 1),
     )
+
+
+def padding(*columns: list[np.ndarray]) -> float:
+    """Share of the places that hold nothing when each column's rows are padded to the longest of that column."""
+    places = sum(len(rows) * max(len(r) for r in rows) for rows in columns)
+    return 1 - sum(len(r) for rows in columns for r in rows) / places
 
 
 def pad(rows: list[np.ndarray], fill: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,8 @@ def time_features(sigma: Tensor, width: int) -> Tensor:
 
 class DiffusionNetwork(nn.Module):
     """Velocity of the flow given the noisy mel, the noise level, the codes and the voice."""
+
+    NAMED_ROWS: ClassVar[dict[str, str]] = {"phones.weight": "symbols"}
 
     def __init__(self, config: DiffusionModelConfig) -> None:
         super().__init__()

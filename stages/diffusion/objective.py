@@ -18,6 +18,7 @@ from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, Prior
 from stages.diffusion.sampler import euler, guided
 from stages.diffusion.schedule import interpolate, velocity
 from stages.nn.conditioning import REFERENCE_FRAMES
+from stages.training.record import Picture, Sample
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,20 @@ class DiffusionObjective:
             prior.append(float((condition[..., -out.shape[-1] :] - batch["mel"]).abs().mean()))
         return {"mel_l1": float(np.mean(l1)), "prior_mel_l1": float(np.mean(prior))}
 
+    def samples(self, generator: torch.Generator) -> dict[str, Sample]:
+        """The mel of a held-out crop, the prior that its codes give, and a 6-step sample."""
+        device = next(self.model.parameters()).device
+        batch = {k: v.to(device) for k, v in self._batch(self.held, 0, 1).items() if isinstance(v, Tensor)}
+        voice = self.model.voice(batch["reference"])
+        condition = self.model.condition(batch["codes"], voice, batch["phones"])
+        noise = torch.randn(batch["mel"].shape, generator=generator).to(device) * 0.25
+        out = euler(guided(self.model, 1.0, condition, voice, condition), noise, 6)
+        mels = {"mel": batch["mel"], "prior": condition[..., -out.shape[-1] :], "sampled": out}
+        return {name: Picture(mel[0].T.cpu().numpy()) for name, mel in mels.items()}
+
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
-        known = {"symbols": symbols.DIGEST} if self.config.phones else {}
+        known = symbols.meta() if self.config.phones else {}
         return {
             "audio": self.config.audio.digest,
             "data": self.corpus.folder.name,

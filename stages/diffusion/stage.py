@@ -52,12 +52,13 @@ class DiffusionStage:
             )
         spec = self.network.config.audio
         speaker = self.voices(voice)
-        codes, phones = (self._row(array) for array in (ranked.codes.codes, ranked.codes.phones))
-        condition = self.network.condition(codes, speaker, phones)
+        spoken = ranked.codes
+        phones = None if spoken.phones is None else self._row(spoken.phones)
+        condition = self.network.condition(self._row(spoken.codes), speaker, phones)
         noise = torch.randn(1, condition.shape[1], spec.n_mels, generator=generator(seed)) * self.config.temperature
         velocity = guided(self.network, self.config.guidance, condition, speaker, self.network.unconditional(condition))
         mel = SAMPLERS[self.config.sampler](velocity, noise.to(self.device), self.config.steps)
         return Mel(mel[0].cpu().numpy(), spec.digest)
 
-    def _row(self, array: np.ndarray | None) -> torch.Tensor | None:
-        return None if array is None else torch.from_numpy(array)[None].to(self.device)
+    def _row(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array)[None].to(self.device)

@@ -50,12 +50,22 @@ def mel_cepstral_distortion(first: np.ndarray, second: np.ndarray) -> float:
 
     Every frame counts, pauses too. 0 for the same sound at any gain.
     """
-    import librosa
-
     one, two = cepstra(first), cepstra(second)
-    _, path = librosa.sequence.dtw(one.T, two.T, metric="euclidean")
+    path = _path(one, two)
     distance = np.linalg.norm(one[path[:, 0]] - two[path[:, 1]], axis=1)
     return float(DECIBELS * distance.mean())
+
+
+def warping_path(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(S, 2) int64: frames of two (T, M) ln mels that lie side by side, in order, on the path that MCD goes."""
+    return _path(cepstra(first), cepstra(second))
+
+
+def _path(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    import librosa
+
+    _, path = librosa.sequence.dtw(one.T, two.T, metric="euclidean")
+    return path[::-1]
 
 
 def mel_l1(first: np.ndarray, second: np.ndarray) -> float:

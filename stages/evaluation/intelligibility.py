@@ -7,133 +7,59 @@ Sound that is missing, empty or silent counts as nothing recognised: every word 
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.metadata
 import multiprocessing
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from stages.core.artifacts import ArtifactStore
-from stages.core.config import ConfigError, near_miss
 from stages.core.fingerprint import digest
+from stages.core.hearing import (
+    RATE,
+    RECOGNISERS,
+    SILENCE,
+    Counts,
+    Recogniser,
+    count,
+    hear_pocketsphinx,
+    normalise,
+    pcm,
+)
 from stages.core.types import Audio
+from stages.evaluation.recognisers import recogniser
 
-RATE = 16000
-"""samples per second that the recogniser reads"""
-SILENCE = 1e-3
-"""peak amplitude (-60 dB of full scale) below which sound is silence: words would be heard in digital zeros"""
-_NOT_WORD = re.compile(r"[^\w']+|_+")
-_EDGE = re.compile(r"(?<!\w)'+|'+(?!\w)")
-
-
-def normalise(text: str) -> str:
-    """Lower-case words with single spaces between them; punctuation becomes a space, inner apostrophes stay."""
-    plain = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'").replace("\u2018", "'")
-    return " ".join(_EDGE.sub(" ", _NOT_WORD.sub(" ", plain)).split())
-
-
-@dataclass(frozen=True)
-class Recogniser:
-    """Something that turns sound into words; `hear` is a module-level function: worker processes call it."""
-
-    name: str
-    hear: Callable[[bytes], str]
-    """int16 mono at RATE, the bytes of one utterance -> what was said ('' = nothing)"""
-    version: Callable[[], str]
-
-
-@functools.lru_cache(maxsize=1)
-def _decoder() -> Any:
-    """The pocketsphinx decoder of this process: the en-us model, language model and dictionary of its wheel."""
-    from pocketsphinx import Decoder
-
-    return Decoder(samprate=RATE, cmn="batch", dither=False, loglevel="FATAL")
-
-
-def hear_pocketsphinx(data: bytes) -> str:
-    """What pocketsphinx hears in one utterance (int16 mono, RATE), whatever it heard before.
-
-    Cepstral means are those of the utterance (`cmn: batch`, given whole); the features are set up anew each time, for
-    the tracker of background noise otherwise remembers the utterance before and changes words.
-    """
-    decoder = _decoder()
-    decoder.reinit_feat()
-    decoder.start_utt()
-    try:
-        decoder.process_raw(data, full_utt=True)
-    finally:
-        decoder.end_utt()
-    hypothesis = decoder.hyp()
-    return hypothesis.hypstr if hypothesis else ""
-
-
-RECOGNISERS = {
-    "pocketsphinx": Recogniser(
-        "pocketsphinx", hear_pocketsphinx, lambda: f"pocketsphinx {importlib.metadata.version('pocketsphinx')} en-us"
-    )
-}
-
-
-def recogniser(name: str) -> Recogniser:
-    """The recogniser called `name`. Raises ConfigError when it is unknown or its package is not installed."""
-    if name not in RECOGNISERS:
-        raise ConfigError(f"unknown recogniser {name!r}{near_miss(name, RECOGNISERS)}")
-    try:
-        RECOGNISERS[name].version()
-    except importlib.metadata.PackageNotFoundError:
-        raise ConfigError(f"recogniser {name!r} is not installed; run `uv sync`") from None
-    return RECOGNISERS[name]
-
-
-def pcm(audio: Audio | None) -> bytes:
-    """int16 mono at RATE; b"" for missing, empty or silent sound.
-
-    Raises:
-        ValueError: samples that are not finite.
-    """
-    if audio is None or audio.samples.size == 0:
-        return b""
-    if not np.isfinite(audio.samples).all():
-        raise ValueError("the sound holds samples that are not numbers")
-    if np.abs(audio.samples).max() < SILENCE:
-        return b""
-    return (np.clip(_resampled(audio), -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
-
-
-def _resampled(audio: Audio) -> np.ndarray:
-    if audio.sample_rate == RATE:
-        return audio.samples
-    import torch
-    import torchaudio
-
-    return torchaudio.functional.resample(torch.from_numpy(audio.samples.copy()), audio.sample_rate, RATE).numpy()
+__all__ = ["RATE", "RECOGNISERS", "SILENCE", "Counts", "Recogniser", "count", "hear_pocketsphinx", "normalise", "pcm",
+           "recogniser"]  # fmt: skip
 
 
 def transcribe(
-    clips: Sequence[Audio | None], by: Recogniser, workers: int = 1, store: ArtifactStore | None = None
+    clips: Sequence[Audio | None],
+    by: Recogniser,
+    workers: int = 1,
+    store: ArtifactStore | None = None,
+    advance: Callable[[int], None] = lambda more: None,
 ) -> list[str]:
     """What `by` hears in every clip, normalised, in order; '' where there is no sound.
 
     Args:
         workers: processes; with 1 (or few clips) this process listens itself. No result depends on it.
-        store: transcripts by sound and recogniser are kept there and not made again.
+        store: transcripts by sound and recogniser are kept there, each as it is made, and not made again.
+        advance: is told that so many more clips are done.
     """
     data = [pcm(clip) for clip in clips]
     keys = [digest(["transcript", by.version(), hashlib.sha256(d).hexdigest()]) for d in data]
     known = {key: "" if not d else _kept(store, key) for key, d in zip(keys, data, strict=True)}
     todo = {key: d for key, d in zip(keys, data, strict=True) if known[key] is None}
+    advance(len(clips) - len(todo))
     for key, heard in zip(todo, _hear_all(by, list(todo.values()), workers), strict=True):
         known[key] = heard
         if store is not None:
             store.write(key, {}, {"type": "Transcript", "text": heard})
+        advance(1)
     return [normalise(known[key] or "") for key in keys]
 
 
@@ -142,36 +68,12 @@ def _kept(store: ArtifactStore | None, key: str) -> str | None:
     return str(entry[1]["text"]) if entry and entry[1].get("type") == "Transcript" else None
 
 
-def _hear_all(by: Recogniser, data: list[bytes], workers: int) -> Iterable[str]:
+def _hear_all(by: Recogniser, data: list[bytes], workers: int) -> Iterator[str]:
     if workers <= 1 or len(data) < 2 * workers:
-        return [by.hear(d) for d in data]
+        yield from map(by.hear, data)
+        return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(by.hear, data))
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Errors of one item against its reference; an error rate is errors over words (or characters), and may pass 1."""
-
-    words: int
-    word_errors: int
-    characters: int
-    character_errors: int
-
-
-def count(reference: str, hypothesis: str) -> Counts:
-    """Errors of one item, both sides normalised. Raises ValueError for a reference without words."""
-    import jiwer
-
-    if not reference:
-        raise ValueError("a reference without words cannot be scored")
-    words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
-    return Counts(
-        words.hits + words.substitutions + words.deletions,
-        words.substitutions + words.deletions + words.insertions,
-        characters.hits + characters.substitutions + characters.deletions,
-        characters.substitutions + characters.deletions + characters.insertions,
-    )
+        yield from pool.map(by.hear, data)
 
 
 def error_rates(counts: Sequence[Counts]) -> tuple[float, float]:

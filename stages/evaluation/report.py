@@ -1,13 +1,12 @@
-"""Measures what the systems gave, and tells it: a table, JSON, and one self-contained HTML page."""
+"""Tells what was measured: a table, JSON, Markdown, and an HTML page with players (`page.py`)."""
 
 from __future__ import annotations
 
-import html
 import json
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,93 +14,17 @@ from stages.core.checkpoint import ROOT
 from stages.core.config import ConfigError, to_plain
 from stages.core.files import write_atomic
 from stages.core.lineage import versions
-from stages.evaluation import distortion
-from stages.evaluation.intelligibility import (
-    Counts,
-    WordErrors,
-    count,
-    error_rates,
-    mean_interval,
-    verdict,
-    wer_difference,
-    wer_interval,
-    worst_words,
-)
-from stages.evaluation.speed import StageSpeed, peak_memory, total_rtf
-from stages.evaluation.systems import Bench, Clip, Output, Sentence
+from stages.core.route import Route
+from stages.evaluation.blame import Cost, costs, culprit
+from stages.evaluation.compare import Comparison, compared, pairs
+from stages.evaluation.measures import Column, columns
+from stages.evaluation.scores import Row
+from stages.evaluation.seeds import COLUMNS
+from stages.evaluation.speed import peak_memory
 
 if TYPE_CHECKING:
-    from stages.evaluation.run import EvaluateConfig
-
-PAIRS = (
-    ("pipeline", "teacher"), ("pipeline", "random"), ("pipeline", "oracle"), ("vocoder", "teacher"),
-    ("codes", "vocoder"), ("diffusion", "vocoder"), ("diffusion", "codes"), ("pipeline", "diffusion"),
-)  # fmt: skip
-"""(ours, theirs): which systems are compared when both were run"""
-
-
-@dataclass(frozen=True)
-class ItemScore:
-    """One sentence of one system; what cannot be measured without sound is None and counted, never averaged away."""
-
-    id: str
-    text: str
-    reference: str
-    heard: str
-    wer: float
-    mcd: float | None
-    mel_l1: float | None
-    duration: float | None
-    seconds: float | None
-    error: str | None
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One system in one voice."""
-
-    voice: str
-    system: str
-    spoken: int
-    """items with sound and without error, out of `items`; part of a sentence's sound is scored, but is not coverage"""
-    items: list[ItemScore]
-    counts: list[Counts]
-    interval: tuple[float, float]
-    worst: list[WordErrors]
-    speeds: list[StageSpeed]
-
-    @property
-    def wer(self) -> float:
-        """Over the corpus."""
-        return error_rates(self.counts)[0]
-
-    @property
-    def cer(self) -> float:
-        """Over the corpus."""
-        return error_rates(self.counts)[1]
-
-    def mean(self, name: str) -> float | None:
-        """Mean of a measure over the items that have it; None when none has."""
-        values = [v for v in (getattr(item, name) for item in self.items) if v is not None]
-        return sum(values) / len(values) if values else None
-
-    def measured(self, name: str) -> int:
-        """Number of items that have a measure."""
-        return sum(getattr(item, name) is not None for item in self.items)
-
-    def summary(self) -> dict[str, Any]:
-        """Plain numbers; error rates as fractions, MCD in dB, mel L1 in natural-log units."""
-        return {
-            "voice": self.voice, "system": self.system, "items": len(self.items), "spoken": self.spoken,
-            "coverage": round(self.spoken / len(self.items), 4), "wer": round(self.wer, 5),
-            "wer_low": round(self.interval[0], 5), "wer_high": round(self.interval[1], 5), "cer": round(self.cer, 5),
-            "mcd_db": _rounded(self.mean("mcd")), "mcd_items": self.measured("mcd"),
-            "mel_l1": _rounded(self.mean("mel_l1")), "mel_l1_items": self.measured("mel_l1"),
-            "duration_ratio": _rounded(self.mean("duration")), "rtf": _rounded(total_rtf(self.speeds)),
-            "rtf_by_stage": {s.stage: _rounded(s.rtf) for s in self.speeds},
-            "faults": sum(bool(item.faults) for item in self.items),
-        }  # fmt: skip
+    from stages.evaluation.config import EvaluateConfig
+    from stages.evaluation.plan import Failed
 
 
 @dataclass(eq=False)
@@ -110,8 +33,14 @@ class Report:
 
     name: str
     config: EvaluateConfig
-    preset: str
+    route: Route
     items: int
+    reference: str = ""
+    baseline: str = ""
+    notes: tuple[str, ...] = ()
+    command: str = ""
+    failed: list[Failed] = field(default_factory=list)
+    """systems that gave nothing that could be measured"""
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -119,29 +48,59 @@ class Report:
         """Items without (the whole of) their sound, over all systems and voices."""
         return sum(len(row.items) - row.spoken for row in self.rows)
 
-    def comparisons(self) -> list[dict[str, Any]]:
-        """WER differences of the PAIRS that were run, with paired intervals."""
+    @property
+    def columns(self) -> list[Column]:
+        """Of the measures per sentence."""
+        return columns(self.config.measures)
+
+    @property
+    def shown_columns(self) -> list[Column]:
+        """Those of the table: what some system has a number for."""
+        return [c for c in self.columns if c.shown and any(row.measured(c.name) for row in self.rows)]
+
+    @property
+    def voices(self) -> list[str]:
+        """In order."""
+        return list(dict.fromkeys(row.voice for row in self.rows))
+
+    def comparisons(self) -> list[Comparison]:
+        """Differences of the systems, with paired intervals."""
         found = {(row.voice, row.system): row for row in self.rows}
-        return [
-            _compared(found[voice, ours], found[voice, theirs], self.config)
-            for voice in dict.fromkeys(row.voice for row in self.rows)
-            for ours, theirs in PAIRS
-            if (voice, ours) in found and (voice, theirs) in found
+        wanted = [
+            (found[voice, ours], found[voice, theirs])
+            for voice in self.voices
+            for ours, theirs in pairs([s for v, s in found if v == voice], self.reference, self.baseline)
         ]
+        return [compared(o, t, self.columns, self.config.seed, self.config.draws) for o, t in wanted]
+
+    def blame(self) -> list[Cost]:
+        """What every stage costs, voice by voice; only systems by the evaluation's own route count."""
+        own = {entry.name for entry in self.config.entries if not entry.varies and entry.kind == entry.name}
+        return [
+            cost
+            for voice in self.voices
+            for cost in costs(
+                {row.system: row for row in self.rows if row.voice == voice and row.system in own},
+                self.route, self.config.seed, self.config.draws,
+            )
+        ]  # fmt: skip
 
     def plain(self, details: bool = True) -> dict[str, Any]:
         """The report as JSON can hold it; without details, only the summaries."""
-        out = {
-            "name": self.name, "preset": self.preset, "sentences": self.items, "missing": self.missing,
-            "systems": [row.summary() for row in self.rows], "comparisons": self.comparisons(),
-            "peak_memory_mb": round(peak_memory() / 1e6, 1), "commit": _commit(),
+        blame = self.blame()
+        out: dict[str, Any] = {
+            "name": self.name, "pipeline": self.route.name, "preset": self.route.preset, "sentences": self.items,
+            "missing": self.missing, "failed": {f.name: f.reason for f in self.failed}, "notes": list(self.notes),
+            "reference": self.reference, "baseline": self.baseline,
+            "systems": [row.summary() for row in self.rows], "comparisons": [c.plain() for c in self.comparisons()],
+            "blame": [cost.plain() for cost in blame], "culprit": culprit(blame) if blame else None,
+            "peak_memory_mb": round(peak_memory() / 1e6, 1), "commit": commit(), "command": self.command,
         }  # fmt: skip
         if details:
-            out |= {"made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
-            out |= {"config": to_plain(self.config)}
+            out |= {"made": now(), "versions": versions(), "config": to_plain(self.config)}
             out["details"] = [
-                {"voice": row.voice, "system": row.system, "worst_words": [asdict(w) for w in row.worst],
-                 "items": [asdict(item) for item in row.items]}
+                {"voice": row.voice, "system": row.system, "worst_words": [to_plain(w) for w in row.worst],
+                 "phones": to_plain(row.phones), "items": [item.plain() for item in row.items]}
                 for row in self.rows
             ]  # fmt: skip
         return out
@@ -150,122 +109,105 @@ class Report:
         """One line of JSON."""
         return json.dumps(self.plain(details=False), allow_nan=False)
 
+    def coverage(self) -> str:
+        """How much was spoken, and by name what was not."""
+        total = sum(len(row.items) for row in self.rows)
+        lines = [f"coverage: {total - self.missing} of {total} sentences spoken"]
+        lines += [f"failed: {f.name}: {f.reason}" for f in self.failed]
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"note: {row.voice}/{row.system}: {note}" for row in self.rows for note in row.notes]
+        return "\n".join(lines)
+
     def table(self) -> str:
-        """A plain-text table, coverage first, then the comparisons."""
-        lines = [_aligned([HEADER, *(_cells(row) for row in self.rows)])]
-        compared = [_sentence(c) for c in self.comparisons()]
-        return "\n".join([*lines, *([""] if compared else []), *compared])
+        """Plain text: coverage first, then the systems, the blame, and the comparisons."""
+        parts = [self.coverage(), aligned([header(self), *(cells(self, row) for row in self.rows)])]
+        blame = self.blame()
+        if blame:
+            lines = [aligned([BLAME_HEADER, *(blame_cells(cost) for cost in blame)])]
+            parts.append("\n".join([*lines, *(f"{c.voice}: {c.sentence}" for c in blame), culprit(blame)]))
+        parts.append("\n".join(c.sentence(self.columns) for c in self.comparisons()))
+        return "\n\n".join(part for part in parts if part)
+
+    def markdown(self) -> str:
+        """The systems as a table for a README, with the commit and the command that made it."""
+        rows = [header(self), *(cells(self, row) for row in self.rows)]
+        rows += [[f.name, f"failed: {f.reason}"] for f in self.failed]
+        width = len(rows[0])
+        lines = [
+            "| " + " | ".join(c.replace("|", "\\|") for c in row + [""] * (width - len(row))) + " |" for row in rows
+        ]
+        lines.insert(1, "|" + "---|" * width)
+        return "\n".join([*lines, "", f"{self.items} sentences, commit {commit()}, `{self.command}`"])
 
 
-HEADER = ["voice", "system", "spoken", "WER %", "95 % interval", "CER %", "MCD dB", "mel L1", "duration", "RTF"]
+BLAME_HEADER = ["voice", "stage", "in its place", "WER %", "with it", "cost", "95 % interval", "MCD dB", "verdict"]
 
 
-def assess(
-    bench: Bench, system: str, output: Output, heard: Sequence[str], truth: Sequence[Clip] | None, draws: int
-) -> Row:
-    """Scores a system's clips against the references and, where there is one, the teacher's sound (`truth`)."""
-    counts = [count(s.reference, h) for s, h in zip(bench.sentences, heard, strict=True)]
-    others: Sequence[Clip | None] = [None] * len(counts) if truth is None or system == "teacher" else truth
-    items = [
-        _item(bench, sentence, clip, text, errors, other)
-        for sentence, clip, text, errors, other in zip(
-            bench.sentences, output.clips, heard, counts, others, strict=True
-        )
-    ]
-    spoken = sum(clip.audio is not None and clip.error is None for clip in output.clips)
-    worst = worst_words([s.reference for s in bench.sentences], list(heard))
-    return Row(
-        bench.voice.name, system, spoken, items, counts, wer_interval(counts, bench.seed, draws), worst, output.speeds
-    )
+def header(report: Report) -> list[str]:
+    """Titles of the table of systems."""
+    own = [c.title for c in report.shown_columns] + [c.title for c in _whole(report)]
+    memory = ["CPU RTF", "memory MB"] if any(row.alone for row in report.rows) else []
+    return ["voice", "system", "spoken", "WER %", "95 % interval", "CER %", *own, "RTF", *memory]
 
 
-def _item(bench: Bench, sentence: Sentence, clip: Clip, heard: str, errors: Counts, truth: Clip | None) -> ItemScore:
-    mcd = l1 = ratio = None
-    if clip.audio is not None and truth is not None and truth.audio is not None:
-        reference = distortion.log_mel(truth.audio, bench.spec)
-        mcd = distortion.mel_cepstral_distortion(reference, distortion.log_mel(clip.audio, bench.spec))
-        ratio = distortion.duration_ratio(clip.audio, truth.audio)
-        if clip.mel is not None and len(clip.mel) == len(reference):
-            l1 = distortion.mel_l1(distortion.natural(clip.mel, bench.spec), reference)
-    seconds = clip.audio.samples.size / clip.audio.sample_rate if clip.audio else None
-    return ItemScore(
-        sentence.id, sentence.text, sentence.reference, heard, round(errors.word_errors / errors.words, 4),
-        _rounded(mcd), _rounded(l1), _rounded(ratio), _rounded(seconds), clip.error, clip.faults,
-    )  # fmt: skip
-
-
-def _compared(ours: Row, theirs: Row, config: EvaluateConfig) -> dict[str, Any]:
-    found = wer_difference(ours.counts, theirs.counts, config.seed, config.draws)
-    return {
-        "voice": ours.voice, "ours": ours.system, "theirs": theirs.system, "wer_difference": round(found.wer, 5),
-        "low": round(found.low, 5), "high": round(found.high, 5), "verdict": found.verdict,
-        "wer_ratio": _rounded(ours.wer / theirs.wer) if theirs.wer else None,
-        "mcd": _mean_difference(ours, theirs, "mcd", config),
-        "mel_l1": _mean_difference(ours, theirs, "mel_l1", config),
-    }  # fmt: skip
-
-
-def _mean_difference(ours: Row, theirs: Row, name: str, config: EvaluateConfig) -> dict[str, Any] | None:
-    """Difference of the means over the items that both have, with its paired interval; None when they share none."""
-    pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(ours.items, theirs.items, strict=True)]
-    shared = [a - b for a, b in pairs if a is not None and b is not None]
-    if not shared:
-        return None
-    low, high = mean_interval(shared, config.seed, config.draws)
-    out: dict[str, Any] = {
-        "difference": round(sum(shared) / len(shared), 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-    }
-    return out | {"items": len(shared), "verdict": verdict(low, high)}
-
-
-def _sentence(c: dict[str, Any]) -> str:
-    ratio = f", {c['wer_ratio']:.2f} times" if c["wer_ratio"] is not None else ""
-    return (
-        f"{c['voice']}: {c['ours']} - {c['theirs']}: {100 * c['wer_difference']:+.2f} points of WER "
-        f"({100 * c['low']:+.2f} to {100 * c['high']:+.2f}{ratio}): {c['verdict']}"
-        f"{_measure_sentence('MCD dB', c['mcd'])}{_measure_sentence('mel L1', c['mel_l1'])}"
-    )
-
-
-def _measure_sentence(name: str, found: dict[str, Any] | None) -> str:
-    if found is None:
-        return ""
-    return f"; {name} {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}): {found['verdict']}"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-def _shown(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _mean_shown(row: Row, name: str, digits: int = 2) -> str:
-    """A mean, with the number of items behind it when that is not all of them."""
-    measured = row.measured(name)
-    note = f" ({measured}/{len(row.items)})" if 0 < measured < len(row.items) else ""
-    return _shown(row.mean(name), digits) + note
-
-
-def _cells(row: Row) -> list[str]:
+def cells(report: Report, row: Row) -> list[str]:
+    """One system as a line of the table."""
     low, high = row.interval
+    own = [mean_shown(row, c) for c in report.shown_columns]
+    own += [shown(row.whole[c.name].value, c.digits) if c.name in row.whole else "-" for c in _whole(report)]
+    rtf = f"{row.rtf:.2f}" if row.rtf else "cached" if row.speeds else "-"
+    memory = [f"{row.alone.cpu_rtf:.2f}", f"{row.alone.peak_bytes / 1e6:.0f}"] if row.alone else ["-", "-"]
     return [
         row.voice, row.system, f"{row.spoken}/{len(row.items)}", f"{100 * row.wer:.2f}",
-        f"{100 * low:.2f} to {100 * high:.2f}", f"{100 * row.cer:.2f}", _mean_shown(row, "mcd"),
-        _mean_shown(row, "mel_l1", 3), _mean_shown(row, "duration"),
-        _shown(total_rtf(row.speeds)) if row.speeds and total_rtf(row.speeds) else "cached" if row.speeds else "-",
+        f"{100 * low:.2f} to {100 * high:.2f}", f"{100 * row.cer:.2f}", *own, rtf,
+        *(memory if any(r.alone for r in report.rows) else []),
     ]  # fmt: skip
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def whole_columns(report: Report) -> list[Column]:
+    """Columns of all sentences together that some system has."""
+    found = [*columns(report.config.measures, whole=True), *COLUMNS]
+    return [c for c in found if any(c.name in row.whole for row in report.rows)]
+
+
+def _whole(report: Report) -> list[Column]:
+    return [c for c in whole_columns(report) if c.shown]
+
+
+def blame_cells(cost: Cost) -> list[str]:
+    """One stage as a line of the table of blame."""
+    low, high = cost.wer.low, cost.wer.high
+    mcd = f"{cost.mcd.value:+.2f} [{cost.mcd.low:+.2f}, {cost.mcd.high:+.2f}]" if cost.mcd else "-"
+    return [
+        cost.voice, cost.name, cost.truth, f"{100 * cost.wer_without:.2f}", f"{100 * cost.wer_with:.2f}",
+        f"{100 * cost.wer.value:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}", mcd, cost.wer.verdict,
+    ]  # fmt: skip
+
+
+def shown(value: float | None, digits: int = 2) -> str:
+    """A number for people; `-` for none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def mean_shown(row: Row, column: Column) -> str:
+    """A mean, with the number of items behind it when that is not all of them."""
+    measured = row.measured(column.name)
+    note = f" ({measured}/{len(row.items)})" if 0 < measured < len(row.items) else ""
+    return shown(row.mean(column.name), column.digits) + note
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text in columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def _commit() -> str | None:
+def now() -> str:
+    """UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def commit() -> str | None:
     """The commit of the checkout, with `+` when files differ from it; None outside a checkout."""
     try:
         return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
@@ -278,71 +220,24 @@ def _git(*arguments: str) -> str:
 
 
 def write_report(report: Report, out: Path) -> None:
-    """Writes report.json, report.txt and report.html. Raises ConfigError when the folder cannot be written."""
+    """Writes report.json, .txt, .md and .html with its sounds, and the summary. Raises ConfigError when it cannot."""
+    from stages.evaluation.page import page
+    from stages.evaluation.players import players
+
     text = json.dumps(report.plain(), indent=1, ensure_ascii=True, allow_nan=False)
-    files = {"report.json": text + "\n", "report.txt": report.table() + "\n", "report.html": page(report)}
-    for name, content in files.items():
+    found = players(report.rows, out, report.config.audio)
+    files = {
+        out / "report.json": text + "\n", out / "report.txt": report.table() + "\n",
+        out / "report.md": report.markdown() + "\n", out / "report.html": page(report, found),
+    }  # fmt: skip
+    if report.config.summary:
+        plain = report.plain(details=False) | {"made": now(), "versions": versions()}
+        files[Path(report.config.summary)] = json.dumps(plain, indent=1, allow_nan=False) + "\n"
+    for path, content in files.items():
         try:
-            write_atomic(out / name, content.encode("utf-8"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, content.encode("utf-8"))
         except OSError as error:
             raise ConfigError(
-                f"{out / name}: cannot be written ({error.strerror}); name a place with room and rights"
+                f"{path}: cannot be written ({error.strerror}); name a place with room and rights"
             ) from None
-
-
-STYLE = (
-    "body{font:15px/1.4 sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse;margin:1em 0}"
-    "td,th{border:1px solid #bbb;padding:.2em .5em;text-align:left;vertical-align:top}th{background:#eee}"
-    ".bad{background:#fdd}"
-)
-
-
-def page(report: Report) -> str:
-    """The report as one HTML page without scripts or links; every text is escaped."""
-    plain = report.plain(details=False)
-    intro = (
-        f"{report.items} sentences, preset {report.preset}, seed {report.config.seed}, "
-        f"recogniser {report.config.recogniser}, commit {plain['commit']}, peak memory {plain['peak_memory_mb']} MB. "
-        f"Items without all of their sound: {report.missing}; a word that is missing is an error."
-    )
-    parts = [f"<h1>{_escaped(report.name)}</h1>", f"<p>{_escaped(intro)}</p>"]
-    parts.append(_html_table(HEADER, [_cells(row) for row in report.rows]))
-    parts += [f"<p>{_escaped(_sentence(c))}</p>" for c in plain["comparisons"]]
-    for row in report.rows:
-        parts += _section(row)
-    title = _escaped(f"Evaluation {report.name}")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
-
-
-def _section(row: Row) -> list[str]:
-    words = [[w.word, w.said, w.wrong, ", ".join(f"{h or '(nothing)'} x{n}" for h, n in w.heard)] for w in row.worst]
-    items = sorted(row.items, key=lambda i: (-i.wer, i.id))
-    cells = [
-        [i.id, f"{100 * i.wer:.0f}", i.reference, i.heard or "(nothing)", _shown(i.mcd), _shown(i.mel_l1, 3),
-         _shown(i.duration), "; ".join([*i.faults, *([i.error] if i.error else [])])]
-        for i in items
-    ]  # fmt: skip
-    speeds = [[s.stage, f"{s.seconds:.2f}", f"{s.audio_seconds:.2f}", _shown(s.rtf, 3)] for s in row.speeds]
-    out = [f"<h2>{_escaped(row.voice)}: {_escaped(row.system)}</h2>"]
-    if speeds:
-        out.append(_html_table(["stage", "seconds of work", "seconds of speech", "RTF"], speeds))
-    out.append(_html_table(["worst words", "said", "wrong", "heard as"], words))
-    header = ["id", "WER %", "reference", "heard", "MCD dB", "mel L1", "duration", "notes"]
-    return [*out, _html_table(header, cells, [i.wer > 0 for i in items])]
-
-
-def _html_table(header: Sequence[str], rows: Sequence[Sequence[object]], bad: Sequence[bool] | None = None) -> str:
-    head = "".join(f"<th>{_escaped(h)}</th>" for h in header)
-    marks = [' class="bad"' if b else "" for b in bad] if bad is not None else [""] * len(rows)
-    body = "\n".join(
-        f"<tr{mark}>{''.join(f'<td>{_escaped(c)}</td>' for c in row)}</tr>"
-        for mark, row in zip(marks, rows, strict=True)
-    )
-    return f"<table><tr>{head}</tr>\n{body}</table>"
-
-
-def _escaped(value: object) -> str:
-    return html.escape(str(value))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from stages.core.execute import RunReport
+from stages.core.reports import RunReport
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,30 @@ class StageSpeed:
     def rtf(self) -> float | None:
         """Seconds of work per second of speech; None when every result came from the cache."""
         return self.seconds / self.audio_seconds if self.audio_seconds else None
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a route took in a process of its own, with nothing cached and the weights loaded."""
+
+    rtf: float
+    """seconds of work per second of speech, from text to sound, one thread"""
+    cpu_rtf: float
+    """seconds of CPU per second of speech: what the machine does beside it does not count"""
+    rtf_by_stage: dict[str, float]
+    seconds_of_speech: float
+    sentences: int
+    """that were timed"""
+    load_seconds: float
+    """of reading the weights"""
+    warm_seconds: float
+    """until the first sentence was spoken, loading included; 0 with one sentence only"""
+    peak_bytes: int
+    """the most memory that the process held"""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
 def stage_speeds(report: RunReport, audio_seconds: Mapping[str, float]) -> list[StageSpeed]:

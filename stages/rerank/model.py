@@ -13,7 +13,7 @@ import math
 import sys
 import types
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,12 @@ def text_transformer() -> Any:
 
 class RerankTowers(nn.Module):
     """Two bidirectional transformers with padding masks, pooled at a first class token, and a learned temperature."""
+
+    NAMED_ROWS: ClassVar[dict[str, str]] = {
+        name: "symbols"
+        for name in ("text.token_embedding.weight", "phone_head.weight", "phone_head.bias",
+                     "ears.phone_head.1.weight", "ears.phone_head.1.bias")
+    }  # fmt: skip
 
     def __init__(self, config: RerankModelConfig) -> None:
         super().__init__()

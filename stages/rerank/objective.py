@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from stages.core import checkpoint, symbols
 from stages.core.config import build, to_plain
-from stages.data.batching import LengthBuckets, frame_phones, held_out, pad
+from stages.data.batching import LengthBuckets, frame_phones, held_out, pad, padding
 from stages.data.codes import read_codes
 from stages.data.features import Corpus
 from stages.rerank.model import RerankModelConfig, RerankTowers
@@ -84,6 +84,7 @@ class RerankObjective:
 
     def _batch(self, items: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         corpus = self.corpus
+        phones = [corpus.phones[corpus.phones_of(i)] for i in items]
         spoken = [self.codes.of(i) for i in items]
         other = [spoken[j] for j in rng.permutation(len(spoken))]
 
@@ -94,11 +95,13 @@ class RerankObjective:
             noisy(damage(c, o, self.config.codes, rng)) for _ in range(2) for c, o in zip(spoken, other, strict=True)
         ]
         return {
-            "phones": pad([corpus.phones[corpus.phones_of(i)] for i in items], 0),
+            "phones": pad(phones, 0),
             "codes": pad([noisy(c) for c in spoken], -1),
             "spoken": pad([frame_phones(corpus, i, self.codes.stride) for i in items], 0),
             "damaged": pad(damaged, -1),
             "ids": [corpus.ids[i] for i in items],
+            "targets": len(items),
+            "padding": padding(phones, spoken),
         }
 
     def _similarities(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -138,7 +141,7 @@ class RerankObjective:
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
-        return {"symbols": symbols.DIGEST, "data": self.corpus.folder.name, "codebook": self.codes.codebook}
+        return {**symbols.meta(), "data": self.corpus.folder.name, "codebook": self.codes.codebook}
 
     def adversary(self) -> None:
         """None: nothing adversarial here."""

@@ -1,11 +1,10 @@
-"""The rerank stage: phones and candidates -> the best candidate, with every score."""
+"""The rerank stage: phones and candidates -> the best candidate by its codes, with every score."""
 
 from __future__ import annotations
 
 import torch
 
 from stages.core import checkpoint, symbols
-from stages.core.config import ConfigError, near_miss
 from stages.core.stage import Item
 from stages.core.types import Candidates, Phonemes, Pick, RankedCodes
 from stages.rerank.config import SPEC, RerankConfig
@@ -23,10 +22,7 @@ class RerankStage:
 
     @classmethod
     def load(cls, config: RerankConfig, device: str) -> RerankStage:
-        """Reads the checkpoint. Raises CheckpointError when it does not fit, ConfigError for an unknown judge."""
-        for name in config.judges:
-            if name not in JUDGES:
-                raise ConfigError(f"rerank.judges: unknown judge {name!r}{near_miss(name, JUDGES)}")
+        """Reads the checkpoint. Raises CheckpointError when it does not fit."""
         found = checkpoint.read(config.checkpoint, SPEC.name)
         checkpoint.require(found, "symbols", symbols.DIGEST, "was trained on another phone table")
         towers = RerankTowers(checkpoint.model_config(found, RerankModelConfig))
@@ -39,11 +35,12 @@ class RerankStage:
         return [self._rank(item[Phonemes], item[Candidates], item.get(Pick)) for item in batch]
 
     def _rank(self, phonemes: Phonemes, candidates: Candidates, pick: Pick | None) -> RankedCodes:
-        evidence = gather(self.towers, torch.tensor(symbols.ids(phonemes.symbols), device=self.device), candidates)
-        scores = {name: tuple(JUDGES[name](evidence)) for name in self.config.judges}
-        total = [
-            sum(w * scores[name][k] for name, w in self.config.judges.items()) for k in range(len(candidates.items))
-        ]
+        weights = {name: weight for name, weight in self.config.judges.items() if name in JUDGES}  # the rest listen
+        scores: dict[str, tuple[float, ...]] = {}
+        if weights:
+            evidence = gather(self.towers, torch.tensor(symbols.ids(phonemes.symbols), device=self.device), candidates)
+            scores = {name: tuple(JUDGES[name](evidence)) for name in weights}
+        total = [sum(w * scores[name][k] for name, w in weights.items()) for k in range(len(candidates.items))]
         chosen = pick.candidate if pick else max(range(len(total)), key=total.__getitem__)
         best = candidates.items[chosen]
         return RankedCodes(best.codes, chosen, {**scores, "total": tuple(total)}, best.faults)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.training.adversarial import AdversarialLoss
+from stages.training.record import Sample
 
 
 class Objective(Protocol):
@@ -22,7 +23,14 @@ class Objective(Protocol):
     config: Any
     """the model's hyper-parameters, written as config.yaml"""
 
-    def batch(self, step: int) -> dict[str, Any]: ...
+    def batch(self, step: int) -> dict[str, Any]:
+        """The tensors of micro-batch number `step`, built in a thread of its own, and three entries of another kind.
+
+        `ids`: the items' names, for messages. `targets` (int): over how many values the losses are means; the
+        micro-batches of a step weigh so much (without it they weigh the same). `padding`: share of the positions that
+        hold nothing.
+        """
+        ...
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]: ...
 
@@ -32,4 +40,15 @@ class Objective(Protocol):
 
     def adversary(self) -> AdversarialLoss | None:
         """The part with an optimizer of its own (a GAN's discriminators), saved for resuming and never exported."""
+        ...
+
+
+class Sampling(Protocol):
+    """An objective that also shows what the model makes of held-out utterances."""
+
+    def samples(self, generator: torch.Generator) -> dict[str, Sample]:
+        """Pictures, sounds and figures by name, logged at every validation; the averaged weights are in the model.
+
+        A figure named `loops` is the share of sampled utterances that are stuck; `stages.training.signs` watches it.
+        """
         ...

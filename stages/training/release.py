@@ -8,6 +8,7 @@ that it is unseen.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ SAMPLE = 200
 """utterances that are encoded twice to measure it"""
 DEPENDENTS = ("autoregressive", "rerank", "diffusion")
 TEXTS = "texts.sha256"
+MACHINE = ("codes", "predicted", "threads", "device")
+"""keys of a config that name the training machine's paths and parts"""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,26 @@ def collect(configs: str | Path, unfinished: bool = False) -> list[Release]:
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
     if not files:
         raise ConfigError(f"{path}: holds no .yaml file; name a folder of training configs")
-    releases = [_ready(read_run(file), unfinished) for file in files]
+    releases = [_ready(run, unfinished) for run in last_of_each([read_run(file) for file in files])]
     codebooks = {r.codebook: r.run.folder for r in releases if r.codebook is not None}
     if len(codebooks) > 1:
         raise CheckpointError(
             f"{' and '.join(codebooks.values())} belong to different tokenizers; train the dependents again"
         )
     return releases
+
+
+def last_of_each(runs: list[TrainingRun]) -> list[TrainingRun]:
+    """Of a run and one that fine-tunes what it gave, the latter; the former while the latter has not begun."""
+    place = os.path.normpath
+    known = {place(run.folder) for run in runs}
+    tuning = [run for run in runs if run.init_from and place(Path(run.init_from).parent) in known]
+    waiting = [run for run in tuning if not (Path(run.folder) / "checkpoint").is_dir()]
+    for run in waiting:
+        print(f"{run.folder}: has not begun; {Path(run.init_from).parent} is released as it is")
+    left_out = {place(Path(run.init_from).parent) for run in tuning if run not in waiting}
+    left_out |= {place(run.folder) for run in waiting}
+    return [run for run in runs if place(run.folder) not in left_out]
 
 
 def _ready(run: TrainingRun, unfinished: bool) -> Release:
@@ -79,8 +95,7 @@ def released_meta(release: Release) -> dict[str, Any]:
     for key in ("folder", "manifest"):
         experiment.pop(key, None)
     for part in ("objective", "trainer"):
-        values = {k: v for k, v in experiment.get(part, {}).items() if k not in ("codes", "threads", "device")}
-        experiment[part] = values
+        experiment[part] = {k: v for k, v in experiment.get(part, {}).items() if k not in MACHINE}
     meta["experiment"] = experiment
     if release.codebook is not None:
         meta["codebook"] = release.codebook

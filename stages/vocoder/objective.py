@@ -1,4 +1,7 @@
-"""Training of the vocoder: spectral reconstruction first, adversarial after `adversarial_from` steps."""
+"""Training of the vocoder: spectral reconstruction first, adversarial after `adversarial_from` steps.
+
+With `mels: predicted` it hears the mels that a diffusion predicts and must still give the true sound.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,19 @@ import torch
 from torch import Tensor
 
 from stages.core.audio import magnitudes, mel_spectrogram
+from stages.core.config import near_miss
 from stages.data.batching import Crops, split_crops
 from stages.data.features import Corpus
+from stages.data.predicted import PredictedConfig, read_predicted
 from stages.training.adversarial import AdversarialLoss
+from stages.training.record import Picture, Sample, Sound
 from stages.vocoder.discriminators import DiscriminatorConfig, Discriminators
 from stages.vocoder.model import Vocoder, VocoderModelConfig
 from stages.vocoder.source_filter import SourceFilterGenerator
 
 RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128), (256, 64))
 """(n_fft, hop) of the multi-resolution STFT loss (Yamamoto et al. 2020)"""
+GROUND_TRUTH, PREDICTED = "ground_truth", "predicted"
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,16 @@ class VocoderTrainingConfig:
     discriminator_lr: float = 2e-4
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     speaker_weights: dict[str, float] = field(default_factory=dict)
+    mels: str = GROUND_TRUTH
+    """what the vocoder hears: ground_truth, or predicted (for fine-tuning on what the diffusion gives)"""
+    predicted: PredictedConfig | None = None
+    """by which diffusion, of how many utterances; for `mels: predicted`"""
+
+    def __post_init__(self) -> None:
+        if self.mels not in (GROUND_TRUTH, PREDICTED):
+            raise ValueError(f"unknown mels {self.mels!r}{near_miss(self.mels, (GROUND_TRUTH, PREDICTED))}")
+        if (self.mels == PREDICTED) != (self.predicted is not None):
+            raise ValueError("mels: predicted and predicted: {codes: …, diffusion: {checkpoint: …}} go together")
 
 
 def stft_loss(fake: Tensor, real: Tensor) -> Tensor:
@@ -60,10 +77,15 @@ class VocoderObjective:
         self.config, self.training, self.corpus = config, training, corpus
         self.model = Vocoder(config)
         self._adversary = AdversarialLoss(Discriminators(training.discriminators), training.discriminator_lr)
-        self.crops, self.held = split_crops(corpus, training.speaker_weights, seed)
+        self.predicted = read_predicted(training.predicted, corpus) if training.predicted is not None else None
+        among = None if self.predicted is None else self.predicted.rows
+        self.crops, self.held = split_crops(corpus, training.speaker_weights, seed, among)
 
     def batch(self, step: int) -> dict[str, Any]:
-        """`mel` (B, T, M), `audio` (B, T * hop), `pitch` (B, T) Hz with 0 = unknown."""
+        """`heard` and `mel` (B, T, M), `audio` (B, T * hop), `pitch` (B, T) Hz with 0 = unknown.
+
+        `mel` is the sound's own, `heard` what the vocoder is given: the same, or the predicted one.
+        """
         return self._batch(self.crops, step, self.training.batch)
 
     def _batch(self, crops: Crops, step: int, size: int) -> dict[str, Any]:
@@ -71,20 +93,29 @@ class VocoderObjective:
         frames, hop, corpus = self.training.frames, self.config.audio.hop, self.corpus
         audio = np.zeros((size, frames * hop), np.float32)
         pitch = np.zeros((size, frames), np.float32)
+        heard = np.full((size, frames, corpus.spec.n_mels), self.config.audio.silence, np.float32)
         for row, i in enumerate(items):
             span = corpus.frames_of(i)
             start = span.start + int(rng.integers(0, max(span.stop - span.start - frames, 0) + 1))
             end = min(start + frames, span.stop)
             audio[row, : (end - start) * hop] = corpus.audio[start * hop : end * hop] / 32768.0
             pitch[row, : end - start] = corpus.pitch[start:end]
+            if self.predicted is not None:
+                heard[row, : end - start] = self.predicted.of(i)[start - span.start : end - span.start]
         wave = torch.from_numpy(audio)
         mel = mel_spectrogram(wave, self.config.audio).transpose(1, 2)
-        return {"audio": wave, "mel": mel, "pitch": torch.from_numpy(pitch), "ids": [corpus.ids[i] for i in items]}
+        return {
+            "audio": wave,
+            "mel": mel,
+            "heard": mel if self.predicted is None else torch.from_numpy(heard),
+            "pitch": torch.from_numpy(pitch),
+            "ids": [corpus.ids[i] for i in items],
+        }
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
         """See the class."""
         t, real = self.training, batch["audio"]
-        fake, pitch = self.model.train_forward(batch["mel"], batch["pitch"], generator)
+        fake, pitch = self.model.train_forward(batch["heard"], batch["pitch"], generator)
         out = {
             "mel": t.mel_weight
             * (mel_spectrogram(fake, self.config.audio).transpose(1, 2) - batch["mel"]).abs().mean(),
@@ -108,20 +139,33 @@ class VocoderObjective:
             batch = {
                 k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._batch(self.held, step, 16).items()
             }
-            fake = self.model(batch["mel"], torch.Generator().manual_seed(step))
+            fake = self.model(batch["heard"], torch.Generator().manual_seed(step))
             mel_l1.append(float((mel_spectrogram(fake, self.config.audio).transpose(1, 2) - batch["mel"]).abs().mean()))
             stft.append(float(stft_loss(fake, batch["audio"])))
             if isinstance(self.model.generator, SourceFilterGenerator):
                 pitch = self.model.generator.pitch
                 known = batch["pitch"] > 0
-                error = (pitch.log_pitch(pitch(batch["mel"])).exp() / batch["pitch"].clamp_min(1) - 1).abs()[known]
+                error = (pitch.log_pitch(pitch(batch["heard"])).exp() / batch["pitch"].clamp_min(1) - 1).abs()[known]
                 wrong.append(float(error.median()) * 100)
         out = {"mel_l1": float(np.mean(mel_l1)), "stft": float(np.mean(stft))}
         return out | ({"pitch_error_percent": float(np.mean(wrong))} if wrong else {})
 
+    def samples(self, generator: torch.Generator) -> dict[str, Sample]:
+        """A held-out crop, heard and seen, and what the vocoder makes of the mel it is given."""
+        device = next(self.model.parameters()).device
+        batch, rate = self._batch(self.held, 0, 1), self.config.audio.sample_rate
+        fake = self.model(batch["heard"].to(device), generator).cpu()
+        return {
+            "audio": Sound(batch["audio"][0].numpy(), rate),
+            "vocoded": Sound(fake[0].numpy(), rate),
+            "mel": Picture(batch["heard"][0].T.numpy()),
+            "vocoded_mel": Picture(mel_spectrogram(fake, self.config.audio)[0].numpy()),
+        }
+
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
-        return {"audio": self.config.audio.digest, "data": self.corpus.folder.name}
+        made = {} if self.predicted is None else {"predicted_mels": self.predicted.key}
+        return {"audio": self.config.audio.digest, "data": self.corpus.folder.name, **made}
 
     def adversary(self) -> AdversarialLoss | None:
         """Discriminators with their optimizer; None when the run never uses them."""

@@ -157,7 +157,7 @@ def test_stale_sound_of_a_line_that_now_fails_is_removed(world):
         ("Hi.", ["--pick", "0001"], "write ID=CANDIDATE"),
         ("Hi.", ["--pick", "0001=6"], "the pick for '0001' (in out/choices.yaml): there is no candidate 6: 6 are"),
         ("Hi.", ["--pick", "0001:2=0"], "there is no sentence 2 in a text of 1"),
-        ("Hi.", ["--export", "ljspech"], "unknown export 'ljspech'; use one of ljspeech, jsonl"),
+        ("Hi.", ["--export", "ljspech"], "unknown export 'ljspech'; use one of ljspeech, melotts"),
     ],
 )
 def test_bad_request_is_refused_before_any_work(world, capsys, content, argv, message):

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from flows import exports, outputs
-from flows.exports import KINDS, check, export
+from flows import outputs
+from flows.exports import check, export, kinds
 from flows.outputs import OutputError
+from stages.data import exports
 
 
 @pytest.fixture
@@ -63,13 +64,14 @@ def test_jsonl(out):
     assert done.written == len(lines) == 3 and set(done.skipped) == {"d"}
     assert lines[0] == {
         "audio_filepath": "a.wav", "text": 'He said "12 m". Then left.', "duration": 1.5, "speaker": "rms",
+        "lang": "en",
     }  # fmt: skip
     assert all((done.path.parent / line["audio_filepath"]).is_file() for line in lines)
     assert lines[2]["text"] == "The Fog It came."
 
 
 def test_every_row_is_written_or_skipped(out):
-    for kind in KINDS:
+    for kind in kinds():
         done = export(kind, out, ROWS)
         assert done.written + len(done.skipped) == len(ROWS)
         before = done.path.read_bytes()
@@ -82,7 +84,7 @@ def test_what_cannot_be_exported_is_refused_before_any_work(out):
     check(["ljspeech", "jsonl"], "wav")
     with pytest.raises(OutputError, match="takes wav, not opus; use --format wav"):
         check(["jsonl", "ljspeech"], "opus")
-    with pytest.raises(OutputError, match="unknown export 'kaldi'; use one of ljspeech, jsonl"):
+    with pytest.raises(OutputError, match="unknown export 'kaldi'; use one of ljspeech, melotts"):
         check(["kaldi"], "wav")
     with pytest.raises(OutputError, match="takes wav, not flac"):
         export("ljspeech", out, [row("a", "x", path="a.flac")])
@@ -96,6 +98,11 @@ def test_a_place_that_cannot_be_written(out):
     (out / "train.jsonl").mkdir()
     with pytest.raises(OutputError, match="train.jsonl"):
         export("jsonl", out, ROWS)
-    with pytest.raises(OutputError, match="none.wav"):
-        (out / "ljspeech").unlink()
-        export("ljspeech", out, [row("none", "x")])
+    (out / "ljspeech").unlink()
+    assert "none.wav is not there" in export("ljspeech", out, [row("none", "x")]).skipped["none"]
+
+
+def test_ljspeech_holds_one_voice_and_says_so(out):
+    done = export("ljspeech", out, [row("a", "One."), row("b", "Two.", voice="slt"), row("c", "Three.")])
+    assert done.written == 2 and done.skipped == {"b": "its voice is not 'rms', and ljspeech holds one speaker"}
+    assert export("melotts", out, [row("a", "One."), row("b", "Two.", voice="slt")]).written == 2

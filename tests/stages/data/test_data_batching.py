@@ -1,10 +1,12 @@
 """Batches are a function of seed and step; nothing is dropped; alignment moves forward only."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from stages.core.config import ConfigError
-from stages.data.batching import Crops, LengthBuckets, crop, frame_phones, held_out, is_validation, pad
+from stages.data.batching import Ahead, Crops, LengthBuckets, crop, frame_phones, held_out, is_validation, pad, padding
 from stages.data.codes import pointers, read_codes
 
 LENGTHS = np.random.default_rng(0).integers(5, 200, 137)
@@ -33,6 +35,59 @@ def test_buckets_depend_on_seed_and_step_alone():
 def test_item_beyond_the_budget_is_a_batch_of_its_own():
     found = [LengthBuckets(np.array([3, 900, 4]), 10, 0).batch(s).tolist() for s in range(2)]
     assert [1] in found and sorted(sum(found, [])) == [0, 1, 2]
+
+
+def test_waste_is_what_padding_adds():
+    buckets = LengthBuckets(LENGTHS, 2000, 1)
+    padded = [buckets.batch(s) for s in range(len(buckets._batches))]
+    total = sum(len(b) * LENGTHS[b].max() for b in padded)
+    assert buckets.waste() == pytest.approx(1 - LENGTHS.sum() / total)
+    assert buckets.waste(LENGTHS - 4, np.full(len(LENGTHS), 4)) == pytest.approx(buckets.waste())
+    assert padding([np.zeros(3), np.zeros(1)], [np.zeros(2), np.zeros(2)]) == pytest.approx(1 - 8 / 10)
+
+
+def test_a_corpus_of_many_lengths_wastes_under_a_tenth():
+    """The bar, at lengths as spread as the starter corpus's."""
+    lengths = np.random.default_rng(3).gamma(9, 12, 5000).astype(int) + 20
+    buckets = LengthBuckets(lengths, 3000, 1)
+    assert buckets.waste() < 0.1 and sorted(np.concatenate(buckets._batches)) == list(range(5000))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 4])
+def test_batches_ahead_come_in_their_order_and_nothing_is_built_in_vain(depth):
+    built = []
+
+    def build(number):
+        built.append(number)
+        return number * number
+
+    with Ahead(build, (n for n in (3, 1, 4, 1, 5)), depth) as batches:
+        first = next(batches)
+        assert first == (3, 9) and list(batches) == [(1, 1), (4, 16), (1, 1), (5, 25)]
+    assert built == [3, 1, 4, 1, 5]
+    with Ahead(build, range(1000), depth) as batches:
+        next(batches)
+    assert len(built) <= 5 + 1 + depth + 1
+
+
+def test_a_batch_that_cannot_be_built_says_so_when_it_is_asked_for():
+    def build(number):
+        if number == 2:
+            raise ValueError("item 2 is broken")
+        return number
+
+    with Ahead(build, range(9), 4) as batches:
+        assert [next(batches)[1] for _ in range(2)] == [0, 1]
+        with pytest.raises(ValueError, match="item 2 is broken"):
+            next(batches)
+
+
+def test_batches_are_built_before_they_are_asked_for():
+    built = [threading.Event() for _ in range(9)]
+    with Ahead(lambda n: built[n].set(), range(9), 2) as batches:
+        for number in range(7):
+            assert next(batches)[0] == number
+            assert built[number + 1].wait(30) and built[number + 2].wait(30)  # nobody asks for them yet
 
 
 def test_crops_depend_on_seed_and_step_alone_and_keep_to_the_speaker(tiny_corpus):

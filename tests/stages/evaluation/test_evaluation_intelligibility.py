@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages.core import hearing
 from stages.core.artifacts import MemoryStore
 from stages.core.config import ConfigError
 from stages.core.types import Audio
-from stages.evaluation import intelligibility as module
 from stages.evaluation.intelligibility import (
     Recogniser,
     count,
@@ -147,7 +147,7 @@ def test_pocketsphinx_is_order_independent(spoken):
     by = recogniser("pocketsphinx")
     forward = transcribe(clips, by)
     assert forward[::-1] == transcribe(clips[::-1], by)
-    module._decoder.cache_clear()
+    hearing._decoder.cache_clear()
     assert transcribe([clips[-1]], by) == [forward[-1]]  # a decoder that has heard nothing before
     assert error_rates([count(normalise(t), h) for t, h in zip(texts, forward, strict=True)])[0] <= 0.35
 

@@ -21,11 +21,14 @@ def test_no_evaluation_sentence_was_trained_on(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "evaluate").glob("*.yaml")), ids=lambda p: p.name)
-def test_evaluations_name_sentences_and_systems_that_exist(path):
-    from stages.evaluation.run import read_config, read_sentences
+def test_evaluations_name_sentences_systems_and_measures_that_exist(path):
+    from stages.evaluation.measures import MEASURES
+    from stages.evaluation.run import read_config
     from stages.evaluation.systems import check_system
+    from stages.evaluation.testset import read_list
 
     config = read_config(path)
-    assert len(read_sentences(config.sentences, config.limit)) >= 100
-    for system in config.systems:
-        check_system(system)
+    assert len(read_list(config.sentences)) >= 100 and not set(config.measures) - set(MEASURES)
+    for entry in config.entries:
+        if not entry.folder:
+            check_system(entry.kind or "pipeline")

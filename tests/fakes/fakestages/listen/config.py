@@ -1,0 +1,3 @@
+from stages.rerank.listen.config import SPEC
+
+__all__ = ["SPEC"]
