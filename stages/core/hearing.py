@@ -63,15 +63,19 @@ def hear_pocketsphinx(data: bytes) -> str:
     the tracker of background noise otherwise remembers the utterance before and changes words.
     """
     with _listening:
-        decoder = _decoder()
-        decoder.reinit_feat()
-        decoder.start_utt()
-        try:
-            decoder.process_raw(data, full_utt=True)
-        finally:
-            decoder.end_utt()
-        hypothesis = decoder.hyp()
+        hypothesis = listened(_decoder(), data).hyp()
         return hypothesis.hypstr if hypothesis else ""
+
+
+def listened(decoder: Any, data: bytes) -> Any:
+    """A pocketsphinx decoder after one whole utterance (int16 mono, RATE) that nothing heard before can change."""
+    decoder.reinit_feat()
+    decoder.start_utt()
+    try:
+        decoder.process_raw(data, full_utt=True)
+    finally:
+        decoder.end_utt()
+    return decoder
 
 
 RECOGNISERS = {

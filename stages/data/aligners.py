@@ -16,6 +16,7 @@ import numpy as np
 from stages.core import checkpoint, symbols
 from stages.core.config import ConfigError
 from stages.core.fingerprint import digest
+from stages.core.hearing import listened
 from stages.core.types import PAUSE, Phonemes
 
 Timings = tuple[tuple[str, float], ...]
@@ -151,10 +152,7 @@ class PocketsphinxAligner:
         return [(p.name, p.start, p.duration, p.score) for word in self._decoder.get_alignment() for p in word]
 
     def _decode(self, sound: bytes) -> None:
-        self._decoder.reinit_feat()  # the tracker of background noise remembers the utterance before
-        self._decoder.start_utt()
-        self._decoder.process_raw(sound, full_utt=True)
-        self._decoder.end_utt()
+        listened(self._decoder, sound)
 
     def _name(self, phones: Phones) -> str:
         """The decoder's word of these phones; it is told of them when they are new to it."""

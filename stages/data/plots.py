@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.evaluation.plots import axis
+from stages.evaluation.plots import axis, svg, text_at
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 430, 210, 46, 40, 12
 KEPT, DROPPED, INK, LINE = "#0b61a4", "#b3261e", "#222", "#ddd"
@@ -53,8 +53,8 @@ def draw_histogram(data: Histogram, title: str, unit: str, limits: Sequence[floa
     def y(count: float) -> float:
         return HEIGHT - BOTTOM - count / ticks[-1] * (HEIGHT - BOTTOM - TOP)
 
-    parts = [_line(LEFT, WIDTH - 14, y(t), y(t), LINE) + _text(LEFT - 5, y(t) + 4, f"{t:g}", "end") for t in ticks]
-    parts += [_text(x(t), HEIGHT - BOTTOM + 16, f"{t:g}", "middle") for t in axis(low, high) if low <= t <= high]
+    parts = [_line(LEFT, WIDTH - 14, y(t), y(t), LINE) + text_at(LEFT - 5, y(t) + 4, f"{t:g}", "end") for t in ticks]
+    parts += [text_at(x(t), HEIGHT - BOTTOM + 16, f"{t:g}", "middle") for t in axis(low, high) if low <= t <= high]
     for n, (kept, dropped) in enumerate(zip(data.kept, data.dropped, strict=True)):
         span = f"{data.edges[n]:g} to {data.edges[n + 1]:g} {unit}"
         left, width = x(data.edges[n]), x(data.edges[n + 1]) - x(data.edges[n])
@@ -62,8 +62,8 @@ def draw_histogram(data: Histogram, title: str, unit: str, limits: Sequence[floa
         parts.append(_bar(left, y(kept + dropped), width, y(kept) - y(kept + dropped), DROPPED,
                           f"{span}: {dropped} dropped"))  # fmt: skip
     parts += [_line(x(v), x(v), TOP, y(0), INK, ' stroke-dasharray="4 3"') for v in limits if v and low <= v <= high]
-    parts.append(_text((LEFT + WIDTH - 14) / 2, HEIGHT - 6, unit, "middle"))
-    return _svg(WIDTH, HEIGHT, title, parts)
+    parts.append(text_at((LEFT + WIDTH - 14) / 2, HEIGHT - 6, unit, "middle"))
+    return svg(WIDTH, HEIGHT, title, parts)
 
 
 def draw_bars(bars: Sequence[tuple[str, float, str]], title: str, unit: str) -> str:
@@ -77,14 +77,14 @@ def draw_bars(bars: Sequence[tuple[str, float, str]], title: str, unit: str) -> 
     def x(value: float) -> float:
         return left + value / ticks[-1] * (width - left - 130)
 
-    parts = [_line(x(t), x(t), 4, height - 36, LINE) + _text(x(t), height - 22, f"{t:g}", "middle") for t in ticks]
+    parts = [_line(x(t), x(t), 4, height - 36, LINE) + text_at(x(t), height - 22, f"{t:g}", "middle") for t in ticks]
     for n, (name, value, said) in enumerate(bars):
         shown = name if len(name) <= 24 else name[:23] + "…"
-        parts.append(_text(left - 6, row * n + 18, shown, "end"))
+        parts.append(text_at(left - 6, row * n + 18, shown, "end"))
         parts.append(_bar(left, row * n + 8, x(value) - left, row - 8, KEPT, f"{name}: {said}"))
-        parts.append(_text(x(value) + 6, row * n + 18, said))
-    parts.append(_text(left, height - 6, unit))
-    return _svg(width, height, title, parts)
+        parts.append(text_at(x(value) + 6, row * n + 18, said))
+    parts.append(text_at(left, height - 6, unit))
+    return svg(width, height, title, parts)
 
 
 def _bar(x: float, y: float, width: float, height: float, colour: str, said: str) -> str:
@@ -98,14 +98,3 @@ def _bar(x: float, y: float, width: float, height: float, colour: str, said: str
 
 def _line(x1: float, x2: float, y1: float, y2: float, colour: str, more: str = "") -> str:
     return f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}" stroke="{colour}"{more}/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg role="img" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
-        f"<title>{html.escape(title)}</title>{''.join(parts)}</svg>"
-    )

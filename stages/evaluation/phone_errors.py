@@ -20,7 +20,7 @@ from typing import Any
 from stages.core.artifacts import ArtifactStore
 from stages.core.config import ConfigError
 from stages.core.fingerprint import digest
-from stages.core.hearing import RATE, pcm
+from stages.core.hearing import RATE, listened, pcm
 from stages.core.types import PAUSE, Audio
 from stages.evaluation.levels import content
 
@@ -49,14 +49,7 @@ _listening = threading.Lock()
 def hear_phones(data: bytes) -> tuple[str, ...]:
     """Phones (lower case ARPAbet, no pauses) heard in one utterance (int16 mono, RATE), whatever was heard before."""
     with _listening:
-        decoder = _decoder()
-        decoder.reinit_feat()
-        decoder.start_utt()
-        try:
-            decoder.process_raw(data, full_utt=True)
-        finally:
-            decoder.end_utt()
-        found = [segment.word.lower() for segment in decoder.seg() or []]
+        found = [segment.word.lower() for segment in listened(_decoder(), data).seg() or []]
     return tuple(p for p in found if p not in NOISES and not p.startswith("+"))
 
 

@@ -41,13 +41,13 @@ def forest(bars: Sequence[Bar], title: str, unit: str, line: float | None = None
         parts.append(f'<line x1="{x(line):.1f}" x2="{x(line):.1f}" y1="18" y2="{height - 30}" stroke="{INK}"/>')
     for number, bar in enumerate(bars):
         y, colour = 30 + ROW * number, BAD if bar.strong else MARK
-        parts.append(_text(LEFT - 8, y + 4, bar.name, "end"))
+        parts.append(text_at(LEFT - 8, y + 4, bar.name, "end"))
         parts.append(f'<line x1="{x(bar.low):.1f}" x2="{x(bar.high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" '
                      'stroke-width="2"/>')  # fmt: skip
         parts.append(f'<circle cx="{x(bar.value):.1f}" cy="{y}" r="4" fill="{colour}"/>')
-        parts.append(_text(WIDTH - RIGHT + 8, y + 4, bar.said))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, height - 4, unit, "middle"))
-    return _svg(WIDTH, height, title, parts)
+        parts.append(text_at(WIDTH - RIGHT + 8, y + 4, bar.said))
+    parts.append(text_at((LEFT + WIDTH - RIGHT) / 2, height - 4, unit, "middle"))
+    return svg(WIDTH, height, title, parts)
 
 
 def scatter(points: Sequence[tuple[float, float, str]], title: str, across: str, up: str) -> str:
@@ -69,8 +69,8 @@ def scatter(points: Sequence[tuple[float, float, str]], title: str, across: str,
     parts = [f'<rect x="{margin}" y="10" width="{side}" height="{side}" fill="none" stroke="{LINE}"/>',
              f'<line x1="{margin}" y1="{10 + side}" x2="{margin + side}" y2="10" stroke="{LINE}"/>']  # fmt: skip
     for tick in ticks:
-        parts.append(_text(margin + place(tick), side + 24, f"{tick:g}", "middle"))
-        parts.append(_text(margin - 5, 14 + side - place(tick), f"{tick:g}", "end"))
+        parts.append(text_at(margin + place(tick), side + 24, f"{tick:g}", "middle"))
+        parts.append(text_at(margin - 5, 14 + side - place(tick), f"{tick:g}", "end"))
     for (across_, up_), names in groups.items():
         colour = BAD if up_ > across_ else MARK
         said = f"{len(names)}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
@@ -79,9 +79,9 @@ def scatter(points: Sequence[tuple[float, float, str]], title: str, across: str,
             f'r="{min(2.5 * math.sqrt(len(names)), 14):.1f}" fill="{colour}" fill-opacity="0.6">'
             f"<title>{html.escape(said)}</title></circle>"
         )
-    parts.append(_text(margin + side / 2, side + 40, across, "middle"))
-    parts.append(f'<g transform="translate(12 {10 + side / 2}) rotate(-90)">{_text(0, 0, up, "middle")}</g>')
-    return _svg(side + 2 * margin, side + 48, title, parts)
+    parts.append(text_at(margin + side / 2, side + 40, across, "middle"))
+    parts.append(f'<g transform="translate(12 {10 + side / 2}) rotate(-90)">{text_at(0, 0, up, "middle")}</g>')
+    return svg(side + 2 * margin, side + 48, title, parts)
 
 
 def axis(low: float, high: float, most: int = 6) -> list[float]:
@@ -95,14 +95,16 @@ def axis(low: float, high: float, most: int = 6) -> list[float]:
 
 def _grid(x: float, bottom: float, label: str) -> str:
     line = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{bottom + 4}" stroke="{LINE}"/>'
-    return line + _text(x, bottom + 18, label, "middle")
+    return line + text_at(x, bottom + 18, label, "middle")
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
+def text_at(x: float, y: float, text: str, anchor: str = "start") -> str:
+    """One `text` element, escaped."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+def svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    """A whole picture with its title, which screen readers read."""
     return (
         f'<svg role="img" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
         f"<title>{html.escape(title)}</title>{''.join(parts)}</svg>"

@@ -21,6 +21,7 @@ from stages.core.artifacts import ArtifactStore
 from stages.core.config import ConfigError, near_miss
 from stages.core.fingerprint import digest, file_digest
 from stages.core.hearing import RATE
+from stages.core.speakers import speaker_model, speech_of
 from stages.core.types import Audio
 from stages.data.pool import in_chunks
 from stages.evaluation.levels import NotMeasurable, content, sound
@@ -68,11 +69,11 @@ class Resemblyzer:
             raise ConfigError("speaker encoder 'resemblyzer' is not installed; run `uv sync`") from None
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        return _unit(_resemblyzer().embed_utterance(_speech(samples)))
+        return _unit(speaker_model().embed_utterance(_speech(samples)))
 
     def windows(self, samples: np.ndarray) -> np.ndarray:
         """(L,) at RATE -> (n, 256) float32, a unit vector for every window of 1.6 s. Raises NotMeasurable."""
-        _, parts, _ = _resemblyzer().embed_utterance(_speech(samples), return_partials=True)
+        _, parts, _ = speaker_model().embed_utterance(_speech(samples), return_partials=True)
         return np.ascontiguousarray(parts, np.float32)
 
 
@@ -101,21 +102,10 @@ class WavLM:
 
 
 def _speech(samples: np.ndarray) -> np.ndarray:
-    """What Resemblyzer listens to: at one volume, its long silences cut. Raises NotMeasurable: too little."""
-    from resemblyzer.audio import normalize_volume, trim_long_silences
-    from resemblyzer.hparams import audio_norm_target_dBFS
-
-    level = normalize_volume(samples, audio_norm_target_dBFS)
-    speech = trim_long_silences(level.clip(-1.0, 1.0))
+    """What Resemblyzer listens to. Raises NotMeasurable: too little."""
+    speech = speech_of(samples)
     _check_length(speech)
-    return np.asarray(speech, np.float32)
-
-
-@functools.lru_cache(maxsize=1)
-def _resemblyzer() -> Any:
-    from resemblyzer import VoiceEncoder
-
-    return VoiceEncoder("cpu", verbose=False)
+    return speech
 
 
 @functools.lru_cache(maxsize=1)

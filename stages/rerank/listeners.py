@@ -6,16 +6,15 @@ Higher scores are better, as those of `judges.py`. Two functions and one line in
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from stages.core.hearing import RATE, count, hear_pocketsphinx, normalise, pcm
+from stages.core.speakers import speaker_model, speech_of
 from stages.core.types import PAUSE, Audio, Heard, Phonemes, Voice
 
 CER_SHARE = 0.1
@@ -78,26 +77,12 @@ def score_speaker(heard: Sequence[Heard]) -> list[float]:
 
 
 def embed(audio: Audio) -> np.ndarray | None:
-    """Speaker embedding (256), a unit vector; None when a voice activity detector finds no speech.
-
-    Resemblyzer's encoder (Wan et al. 2018, generalized end-to-end loss) with the preprocessing of its package.
-    """
-    from resemblyzer.audio import normalize_volume, trim_long_silences
-    from resemblyzer.hparams import audio_norm_target_dBFS
-
+    """Speaker embedding (256), a unit vector; None when a voice activity detector finds no speech."""
     data = np.frombuffer(pcm(audio), "<i2").astype(np.float32) / 32767.0
     if not data.size:
         return None
-    speech = trim_long_silences(normalize_volume(data, audio_norm_target_dBFS, increase_only=True))
-    return _encoder().embed_utterance(speech) if speech.size >= RATE // 10 else None
-
-
-@functools.lru_cache(maxsize=1)
-def _encoder() -> Any:
-    """The encoder of this process, with the weights in its package."""
-    from resemblyzer import VoiceEncoder
-
-    return VoiceEncoder("cpu", verbose=False)
+    speech = speech_of(data)
+    return np.asarray(speaker_model().embed_utterance(speech)) if speech.size >= RATE // 10 else None
 
 
 def hear_clock(phonemes: Phonemes, voice: Voice, audio: Audio) -> Heard:
