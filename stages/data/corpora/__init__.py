@@ -42,6 +42,9 @@ def read_corpus(path: str | Path, sets: Iterable[str] = ()) -> CorpusJob:
     if hasattr(found, "render"):
         return CorpusJob(build(found.CorpusConfig, values, str(path)), render=found.render)
     steps = {key: values.pop(key) for key in STEPS if key in values}
+    fields = {*found.CorpusConfig.__dataclass_fields__, *STEPS}
+    for key in set(values) - fields:
+        raise ConfigError(f"{path}: unknown key {key!r}{near_miss(str(key), fields)}")
     return CorpusJob(build(found.CorpusConfig, values, str(path)), read=found.read, steps=steps)
 
 
