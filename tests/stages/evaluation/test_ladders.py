@@ -166,7 +166,7 @@ def test_an_end_becomes_abrupt_with_its_fade():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["overall", "background"])
-def test_dnsmos_falls_with_noise_and_not_with_reversal(name):
+def test_dnsmos_falls_with_noise(name):
     x = load_voice("rms").clip.samples
     found = [getattr(dnsmos(audio(noisy(x, step))), name) for step in STEPS]
     assert spearmanr(STEPS, found).statistic <= -0.95, found
@@ -181,4 +181,4 @@ def test_heard_words_get_lost_with_noise_and_truncation():
     for degrade, steps in ((truncated, STEPS), (noisy, (0.0, 0.05, 0.1, 0.2, 0.5))):
         heard = transcribe([audio(degrade(x, step)) for step in steps], recogniser("pocketsphinx"))
         rates = [error_rates([count(heard[0], text)])[1] for text in heard]
-        assert spearmanr(steps, rates).statistic >= 0.9, (degrade.__name__, rates)
+        assert spearmanr(steps, rates).statistic >= 0.95, (degrade.__name__, rates)
