@@ -53,6 +53,12 @@ def code_places(ends: np.ndarray, frames: int, stride: int, frame_rate: float, m
     return place
 
 
+def code_phones(corpus: Corpus, i: int, stride: int, most: int) -> np.ndarray | None:
+    """(N,) symbol id of each code's phone in utterance i; None when the corpus has no phone timings."""
+    phones = corpus.phones[corpus.phones_of(i)].astype(np.int64)
+    return phones[pointers(corpus, i, stride, most)] if len(phones) else None
+
+
 def codebook_of(folder: str | Path) -> str:
     """A tokenizer's identity: the digest of the checkpoint that training wrote; released (rounded) copies keep it."""
     return str(checkpoint.read_meta(folder).get("codebook") or checkpoint.checkpoint_digest(folder))

@@ -24,7 +24,7 @@ from stages.core.seeding import item_seed
 from stages.core.types import Audio, RankedCodes, SpeechCodes, Voice
 from stages.core.voices import clip_digest
 from stages.data.batching import held_out
-from stages.data.codes import Codes, pointers, read_codes
+from stages.data.codes import Codes, code_phones, read_codes
 from stages.data.features import Corpus
 from stages.diffusion.config import SPEC, DiffusionConfig
 
@@ -193,12 +193,6 @@ def _predictor(
         return [mel.frames[: corpus.lengths[i]] for i, mel in zip(some, mels, strict=True)]
 
     return predict
-
-
-def code_phones(corpus: Corpus, i: int, stride: int, most: int) -> np.ndarray | None:
-    """(N,) symbol id of each code's phone in utterance i; None when the corpus has no phone timings."""
-    phones = corpus.phones[corpus.phones_of(i)].astype(np.int64)
-    return phones[pointers(corpus, i, stride, most)] if len(phones) else None
 
 
 def speaker_voices(corpus: Corpus) -> dict[int, list[Voice]]:

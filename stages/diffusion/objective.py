@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.core import checkpoint, symbols
 from stages.core.config import build, to_plain
 from stages.data.batching import Crops, crop, split_crops
-from stages.data.codes import pointers, read_codes
+from stages.data.codes import code_phones, read_codes
 from stages.data.features import Corpus
 from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
 from stages.diffusion.sampler import euler, guided
@@ -92,8 +92,8 @@ class DiffusionObjective:
     def _phones(self, i: int) -> np.ndarray:
         if not self.config.phones:
             return np.zeros_like(self.codes.of(i))
-        place = pointers(self.corpus, i, self.codes.stride, self.training.moves)
-        return self.corpus.phones[self.corpus.phones_of(i)].astype(np.int64)[place]
+        phones = code_phones(self.corpus, i, self.codes.stride, self.training.moves)
+        return np.zeros_like(self.codes.of(i)) if phones is None else phones
 
     def losses(self, batch: dict[str, Any], generator: torch.Generator, step: int) -> dict[str, Tensor]:
         """See the class."""

@@ -13,8 +13,8 @@ from stages.core.seeding import item_seed
 from stages.core.types import RankedCodes, SpeechCodes, Voice
 from stages.data import predicted
 from stages.data.batching import held_out
-from stages.data.codes import read_codes
-from stages.data.predicted import PredictedConfig, chosen, code_phones, read_predicted, speaker_voices
+from stages.data.codes import code_phones, read_codes
+from stages.data.predicted import PredictedConfig, chosen, read_predicted, speaker_voices
 from stages.diffusion.config import DiffusionConfig
 from stages.diffusion.stage import DiffusionStage
 from stages.training.run import make_trainer
