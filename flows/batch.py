@@ -22,7 +22,7 @@ from stages.core.audio import AudioError
 from stages.core.config import ConfigError
 from stages.core.fingerprint import file_digest
 from stages.core.pipeline import Document, Pipeline, Result
-from stages.core.route import load_route
+from stages.core.route import load_route, voice_rate
 from stages.core.types import Voice
 from stages.core.units import Unit
 from stages.core.voices import VoiceError, load_voice
@@ -126,7 +126,8 @@ def plan(request: Request) -> Job:
     exports.check(request.exports, request.format)
     lines = read_book(request.corpus) if request.book else read_corpus(request.corpus)
     route = load_route(request.pipeline, request.preset, request.sets)
-    voices = _voices(lines, request)
+    outputs.check_route(f".{request.format}", route)
+    voices = _voices(lines, request, voice_rate(route))
     out = Path(request.out)
     choices = choosing.read_choices(out, lines)
     spoken = {name: row["seed"] - request.seed for name, row in read_manifest(out).items()} if request.redo else {}
@@ -258,13 +259,13 @@ def _is(path: Path, digest: str) -> bool:
         return False  # not there or not readable: it is written anew
 
 
-def _voices(lines: list[Line], request: Request) -> dict[str, Voice]:
-    """Every voice of the run, each loaded once."""
-    voices = {request.voice: load_voice(request.voice)}
+def _voices(lines: list[Line], request: Request, rate: int) -> dict[str, Voice]:
+    """Every voice of the run, each loaded once, at a sample rate."""
+    voices = {request.voice: load_voice(request.voice, rate)}
     for line in lines:
         if line.voice is not None and line.voice not in voices:
             try:
-                voices[line.voice] = load_voice(line.voice)
+                voices[line.voice] = load_voice(line.voice, rate)
             except (VoiceError, AudioError) as error:
                 raise CorpusError(f"{request.corpus}: id {line.id!r}: {error}") from None
     return voices

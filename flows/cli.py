@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from flows import commands
+from flows import commands, imports
 from flows.commands import COULD_NOT_RUN
 
 INTERRUPTED = 130
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         prog="caretta", description="Text to speech as a chain of small models whose every result is kept."
     )
     commands_ = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_say, _add_batch, _add_plan, _add_show, _add_cache, _add_lists, _add_training):
+    for add in (_add_say, _add_convert, _add_batch, _add_plan, _add_show, _add_cache, _add_lists, _add_training):
         add(commands_)
     return top
 
@@ -52,6 +52,20 @@ def _add_say(to: Any) -> None:
     say.add_argument("--file", metavar="F", help="read the text from a UTF-8 file")
     say.add_argument("-o", "--output", default="out.wav", help="sound file: .wav, .flac, .ogg or .opus (out.wav)")
     _synthesis_options(say)
+
+
+def _add_convert(to: Any) -> None:
+    convert = _command(to, "convert", commands.convert, "say again in another voice what a sound file says")
+    convert.add_argument("input", metavar="IN", help="sound file of any length and rate")
+    convert.add_argument("-o", "--output", default="out.wav", help="sound file: .wav, .flac, .ogg or .opus (out.wav)")
+    convert.add_argument("--voice", required=True, help="a speaker of the model, or the sound file of a named voice")
+    convert.add_argument("--from", dest="source", default="", metavar="SPEAKER",
+                         help="who speaks in IN, of the model's (default: who sounds most like it)")  # fmt: skip
+    convert.add_argument("--pipeline", default="vits", help="a route with a stage vits (default: vits)")
+    convert.add_argument("--preset", help="of the route")
+    convert.add_argument("--seed", type=int, default=0, help="another seed, another noise (default: 0)")
+    convert.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    _sets(convert)
 
 
 def _add_batch(to: Any) -> None:
@@ -105,6 +119,11 @@ def _add_training(to: Any) -> None:
     export.add_argument("--to", required=True, metavar="KIND", help="ljspeech, melotts, nemo, melle or audiofolder")
     export.add_argument("--out", required=True, metavar="DIR", help="folder of the list and its sounds")
     export.add_argument("--speaker", metavar="NAME", help="only this speaker")
+    vits = _command(to, "import-vits", imports.vits, "make a checkpoint of stage vits of a transformers VitsModel's")
+    vits.add_argument("folder", metavar="FOLDER", help="with config.json, model.safetensors, vocab.json, "
+                      "tokenizer_config.json, as of facebook/mms-tts-eng")  # fmt: skip
+    vits.add_argument("out", metavar="OUT", help="folder of the checkpoint, new")
+    vits.add_argument("--licence", default="", help="of the weights (default: unknown)")
     train = _command(to, "train", commands.train, "train models in the order of their needs; goes on where it was")
     train.add_argument("configs", nargs="+", metavar="NAME|all|FOLDER|FILE",
                        help="of configs/train: codes, 8gb/vocoder, tortoise …; all = the starter models")  # fmt: skip

@@ -38,13 +38,14 @@ def say(arguments: Namespace) -> int:
     from flows import outputs
     from stages.core.artifacts import ArtifactStore
     from stages.core.pipeline import Pipeline
-    from stages.core.route import load_route
+    from stages.core.route import load_route, voice_rate
     from stages.core.voices import load_voice
 
     outputs.check_sound_path(output)
     route = load_route(arguments.pipeline, arguments.preset, arguments.set)
-    voice = load_voice(arguments.voice)
+    voice = load_voice(arguments.voice, voice_rate(route))
     pipeline, store = Pipeline(route), ArtifactStore(route.cache.dir, route.cache.options)
+    outputs.check_route(output.suffix, route)
     document = pipeline.document(text, voice, arguments.seed)
     with Progress("sentences") as progress:
         pipeline.compute([document], store, lambda units: progress(len(units), len(document.units)))
@@ -94,6 +95,30 @@ def _tell(report: dict[str, Any], result: Result, as_json: bool) -> None:
     elif result.audio is not None:
         faults = f"; faults: {', '.join(report['faults'])}" if report["faults"] else ""
         print(f"{report['output']}: {report['audio_seconds']:.2f} s of speech in {report['seconds']:.1f} s{faults}")
+
+
+def convert(arguments: Namespace) -> int:
+    """`caretta convert`: a sound file in another voice, in-process."""
+    start = time.perf_counter()
+    output = Path(arguments.output)
+    from flows import outputs
+    from stages.core.route import load_route
+    from stages.vits import conversion
+
+    outputs.check_sound_path(output)
+    route = load_route(arguments.pipeline, arguments.preset, arguments.set)
+    outputs.check_route(output.suffix, route)
+    job = conversion.plan(route, arguments.voice, arguments.source)
+    found = conversion.convert(job, arguments.input, arguments.seed, route.devices[0])
+    outputs.write_sound(output, found.audio)
+    report = found.plain() | {
+        "seconds": round(time.perf_counter() - start, 3), "seed": arguments.seed, "output": arguments.output
+    }  # fmt: skip
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        print(f"{output}: {report['audio_seconds']:.2f} s, {found.told()}, in {report['seconds']:.1f} s")
+    return ALL_OK
 
 
 def _text(arguments: Namespace) -> str:

@@ -21,6 +21,7 @@ import yaml
 
 from stages.core.files import remove_abandoned, write_all
 from stages.core.pipeline import Result
+from stages.core.route import Route, audio_spec
 from stages.core.types import Audio
 
 FORMATS = {
@@ -61,6 +62,13 @@ def check_rate(suffix: str, sample_rate: int) -> None:
         raise OutputError(
             f"opus takes {', '.join(map(str, _OPUS_RATES))} samples per second, not {sample_rate}; use wav, flac or ogg"
         )
+
+
+def check_route(suffix: str, route: Route) -> None:
+    """`check_rate` before any work, where the route's checkpoint says its rate. Raises OutputError."""
+    spec = audio_spec(route)
+    if spec is not None:
+        check_rate(suffix, spec.sample_rate)
 
 
 def sound_bytes(audio: Audio, suffix: str, tag: str | None = None) -> bytes:

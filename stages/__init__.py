@@ -6,6 +6,12 @@
     RankedCodes + Voice ─► Mel  stages/diffusion        flow matching around a regression prior
     Mel ─► Audio                stages/vocoder          source-filter (starter) or HiFi-GAN
 
+and, next to that chain, VITS in one stage:
+
+    Phonemes ─► Tones           stages/text/stress      lexical stress, by the lexicon
+    Phonemes ─► WordVectors     stages/bert             a local encoder's word vectors, where a model hears them
+    Phonemes + Voice ─► Audio   stages/vits             text encoder, flow, duration predictors, decoder
+
 `codes` is the tokenizer that the decoder, the towers and the diffusion are trained on; `training`, `data` and
 `evaluation` drive the stages and are none themselves. Imports point one way: flows -> stages/<x>/{stage,objective}
 -> stages/<x>/model -> stages/nn -> stages/core. A stage never imports a stage; `stage.py` and `objective.py` never

@@ -11,6 +11,8 @@ SHARED = {"core", "nn"}
 """Folders of `stages/` that every stage may import."""
 DRIVERS = {"training", "data", "evaluation"}
 """Folders of `stages/` that are no stages: they may import stages, and objectives may import them."""
+OBJECTIVE = ("objective.py", "batches.py")
+"""Files of a stage that are for training alone: its objective, and the batches that this one takes."""
 
 
 def imports(path):
@@ -41,7 +43,7 @@ def test_stages_do_not_import_each_other(path):
     if here in DRIVERS:
         return
     allowed = SHARED | {here}
-    if path.name == "objective.py":
+    if path.name in OBJECTIVE:
         allowed |= {"training", "data"}
     found = {n for n in names(path) if n.startswith("stages.") and n.split(".")[1] not in allowed}
     assert not found, f"{path} imports {found}"
@@ -49,7 +51,8 @@ def test_stages_do_not_import_each_other(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_stage_and_objective_are_strangers(path):
-    other = {"stage.py": ".objective", "objective.py": ".stage"}.get(path.name)
+    strangers = {"stage.py": (".objective", ".batches"), **dict.fromkeys(OBJECTIVE, (".stage",))}
+    other = strangers.get(path.name)
     if other:
         found = {n for n in names(path) if n.endswith(other) and not n.startswith(("stages.core", "stages.training"))}
         assert not found, f"{path} imports {found}"

@@ -18,7 +18,20 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from stages.core.fingerprint import digest
-from stages.core.types import Audio, Candidate, Choice, Heard, Mel, Phonemes, RankedCodes, SpeechCodes, Voice, Word
+from stages.core.types import (
+    Audio,
+    Candidate,
+    Choice,
+    Heard,
+    Mel,
+    Phonemes,
+    RankedCodes,
+    SpeechCodes,
+    Tones,
+    Voice,
+    Word,
+    WordVectors,
+)
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
@@ -128,6 +141,8 @@ def _as(array: np.ndarray, kind: type) -> np.ndarray:
 
 _ENCODERS: dict[type, Any] = {
     Phonemes: _phonemes,
+    Tones: lambda v: ({}, dataclasses.asdict(v)),
+    WordVectors: lambda v: ({"vectors": _as(v.vectors, np.float32)}, {"model": v.model}),
     Candidate: _candidate,
     RankedCodes: _ranked,
     Heard: lambda v: ({}, dataclasses.asdict(v)),
@@ -139,6 +154,8 @@ _ENCODERS: dict[type, Any] = {
 }  # fmt: skip
 _DECODERS: dict[type, Any] = {
     Phonemes: _read_phonemes,
+    Tones: lambda a, m: Tones(tuple(m["tones"])),
+    WordVectors: lambda a, m: WordVectors(a["vectors"], m["model"]),
     Candidate: _read_candidate,
     RankedCodes: _read_ranked,
     Heard: _read_heard,

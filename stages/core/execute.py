@@ -259,7 +259,7 @@ def _inputs(
     """
     spec = route.nodes[index].spec
     item: Item = {Pick: Pick(unit.pick)} if unit.pick is not None and index == route.picker else {}
-    for kind in spec.needs:
+    for kind in route.reads(index):
         if kind is Voice and unit.voice not in voices:
             voices[unit.voice] = store.get(Voice, unit.voice)
         if spec.gathers and kind is Audio:

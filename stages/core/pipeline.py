@@ -65,6 +65,7 @@ class Pipeline:
         self.route = route
         self.report = RunReport()
         self._split = split
+        self._welcome: set[str] = set()
 
     def document(
         self,
@@ -81,8 +82,9 @@ class Pipeline:
             picks: sentence (from 0) -> candidate to take in the place of the judges' choice.
 
         Raises:
-            ConfigError: a pick of a sentence or a candidate that there is not.
+            ConfigError: a pick of a sentence or a candidate that there is not, a voice that the route cannot speak in.
         """
+        self._check_voice(voice)
         split = self._split or splitter()
         parts = [title] if title else []
         parts += re.split(r"\n[ \t\r]*\n", text.replace("\r\n", "\n"))
@@ -108,6 +110,14 @@ class Pipeline:
             headed=bool(title and sentences[0]),
             pauses=(pauses.sentence, pauses.paragraph, pauses.title),
         )
+
+    def _check_voice(self, voice: Voice) -> None:
+        if voice.digest in self._welcome:
+            return
+        for node in self.route.nodes:
+            if node.spec.check_voice:
+                node.spec.check_voice(node.config, voice)
+        self._welcome.add(voice.digest)
 
     def unit(self, text: str, voice: str, seed: int, pick: int | None = None) -> Unit:
         """The keys and seeds of one sentence. Raises CheckpointError when weights cannot be read."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core import checkpoint
-from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base, to_plain
+from stages.core.audio import AudioSpec
+from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base, read_yaml, to_plain
 from stages.core.fingerprint import file_digest
 from stages.core.stage import StageSpec
 from stages.core.types import Audio, Candidates, Pick, RankedCodes, Voice
@@ -26,6 +27,9 @@ STAGES = {
     "rerank": "stages.rerank.stage:RerankStage",
     "diffusion": "stages.diffusion.stage:DiffusionStage",
     "vocoder": "stages.vocoder.stage:VocoderStage",
+    "stress": "stages.text.stress.stage:StressStage",
+    "bert": "stages.bert.stage:BertStage",
+    "vits": "stages.vits.stage:VitsStage",
     "listen": "stages.rerank.listen.stage:ListenStage",
     "choose": "stages.rerank.choose.stage:ChooseStage",
 }
@@ -34,7 +38,7 @@ FOLLOWERS = ("listen", "choose")
 """Stages that no file names: `rerank.judges` adds them."""
 
 ROUTES = checkpoint.ROOT / "configs" / "synthesize"
-PLANNED = ("vits", "fastpitch", "melle", "gpt_mel")
+PLANNED = ("fastpitch", "melle", "gpt_mel")
 """Routes that are designed and not there yet."""
 AGREE = ("audio", "codebook", "symbols")
 """Fields of meta.json that all checkpoints of a route that have them must agree on."""
@@ -117,6 +121,7 @@ class Node:
         for name in self.spec.files:
             if plain.get(name):
                 plain[name] = _content(f"{self.spec.name}.{name}", plain[name])
+        plain |= self.spec.content(self.config) if self.spec.content else {}
         return {k: v for k, v in plain.items() if k not in self.checkpoints}
 
     @functools.cached_property
@@ -167,6 +172,12 @@ class Route:
     def retries(self) -> int:
         """How often at most further candidates are sampled for a sentence that none of them is good enough for."""
         return int(self.nodes[-1].config.retries) if self.takes else 0
+
+    def reads(self, index: int) -> tuple[type, ...]:
+        """The types that the stage at `index` is given: all that it needs, and what it accepts and an earlier gives."""
+        spec = self.nodes[index].spec
+        given = [node.spec.gives for node in self.nodes[:index]]
+        return (*spec.needs, *(kind for kind in spec.accepts if kind in given))
 
     def source(self, index: int, kind: type) -> int:
         """Index of the stage whose `kind` the stage at `index` reads; -1 for the text and the voice.
@@ -246,8 +257,10 @@ def check_checkpoints(route: Route) -> None:
 
     Raises:
         CheckpointError: missing weights, weights of another stage, or two that disagree.
+        ConfigError: something that a stage's weights cannot do.
     """
     seen: dict[str, tuple[str, Any]] = {}
+    before: list[type] = []
     for node in route.nodes:
         for folder in node.checkpoints.values():
             meta = checkpoint.read_meta(folder)
@@ -260,6 +273,39 @@ def check_checkpoints(route: Route) -> None:
                         f"{folder}: its {name} ({str(meta[name])[:12]}) is not that of {other} ({str(value)[:12]}); "
                         "name checkpoints that were trained together"
                     )
+        if node.spec.check:
+            node.spec.check(node.config, before)
+        before.append(node.spec.gives)
+
+
+def audio_spec(route: Route) -> AudioSpec | None:
+    """The AudioSpec of the checkpoint that gives the sound; None where no checkpoint says it.
+
+    Raises:
+        ConfigError: a checkpoint's config.yaml that cannot be read.
+    """
+    return _audio([node for node in route.nodes if not node.follows][-1])
+
+
+def voice_rate(route: Route) -> int:
+    """Samples per second at which the route's stages want to hear a voice's clip.
+
+    A stage that knows voices by name (`check_voice`) hears none, and knows them at the rate that is usual.
+
+    Raises:
+        ConfigError: a checkpoint's config.yaml that cannot be read.
+    """
+    heard = [node for node in route.nodes if Voice in node.spec.needs and not node.spec.check_voice]
+    specs = [spec for node in heard if (spec := _audio(node)) is not None]
+    return (specs[0] if specs else AudioSpec()).sample_rate
+
+
+def _audio(node: Node) -> AudioSpec | None:
+    for folder in node.checkpoints.values():
+        path = checkpoint.locate(folder) / checkpoint.CONFIG
+        values = read_yaml(path) if path.is_file() else {}
+        return build(AudioSpec, values["audio"], f"{path}: audio") if "audio" in values else None
+    return None
 
 
 def _top_keys() -> list[str]:

@@ -18,9 +18,11 @@ Outputs depend on the item and its seed alone, never on the rest of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
+
+from stages.core.types import Voice
 
 Item = dict[type, Any]
 """What is known about one utterance so far: at most one value of each type."""
@@ -53,11 +55,22 @@ class StageSpec:
     honours: tuple[type, ...] = ()
     """types that an item may hold beyond `needs` (a `Pick`); they enter the key of the item that holds them, and in a
     route it is the last stage to honour them that gets them"""
+    accepts: tuple[type, ...] = ()
+    """types that it reads as well where an earlier stage of the route gives them; a route without such a stage has the
+    keys that it would have without this field"""
+    content: Callable[[Any], dict[str, Any]] | None = None
+    """gets a configuration; what enters the key in the place of the fields that it names: the digest of a folder's
+    content for its path"""
     gathers: bool = False
     """True for the last stage of a route that listens: it gets what each candidate gave, and gives a `Choice` of one
     (its item holds a tuple, by candidate, for every needed type that there is one of per candidate; no `Audio`)"""
     followers: Callable[[Any], dict[str, dict[str, Any]]] | None = None
     """stages (name -> section) that a configuration of this one puts at the end of the route"""
+    check: Callable[[Any, Sequence[type]], None] | None = None
+    """gets a configuration and what the stages before it give; raises ConfigError, before any work, for what its
+    weights cannot do (read from their config.yaml, without torch)"""
+    check_voice: Callable[[Any, Voice], None] | None = None
+    """gets a configuration and a voice; raises ConfigError, before any work, for a voice that it cannot speak in"""
     batch: int = 32
     """items per call of `run`; no result depends on it"""
     device: Literal["cpu", "accelerator"] = "accelerator"

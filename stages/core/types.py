@@ -38,6 +38,27 @@ class Phonemes:
     """Pieces of the text that have no spoken form (emoji, other scripts…): reported, never hidden."""
 
 
+NO_TONE, PRIMARY, SECONDARY, UNSTRESSED = range(4)
+"""English tones: none (a consonant, a pause, a vowel of a word that nobody knows the stress of), and vowels' stress."""
+TONES = 4
+
+
+@dataclass(frozen=True)
+class Tones:
+    """The tone of every symbol of a sentence: in English, lexical stress."""
+
+    tones: tuple[int, ...]  # (P,) 0 to TONES - 1
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """A text encoder's vectors at the symbols of a sentence: each phone has that of its word."""
+
+    vectors: np.ndarray  # (P, D) float32
+    model: str
+    """Digest of the encoder; a model reads the vectors of the one that it was trained with, and of no other."""
+
+
 @dataclass(frozen=True)
 class Mel:
     """Log-mel spectrogram; `spec` is the digest of the AudioSpec that made it."""

@@ -91,16 +91,16 @@ def plan_unit(route: Route, text: str, voice: str, seed: int, pick: int | None =
     each: dict[type, list[str]] = {}  # by candidate
     steps: list[Step] = []
     for index, node in enumerate(route.nodes):
-        spec = node.spec
+        spec, reads = node.spec, route.reads(index)
         if index in route.takes:
             inputs_of = [
-                [each[k][i] if k in each else known[k] for k in spec.needs] for i in range(len(each[RankedCodes]))
+                [each[k][i] if k in each else known[k] for k in reads] for i in range(len(each[RankedCodes]))
             ]
             pieces = [make_step(node, inputs, seed) for inputs in inputs_of]
             step = Step(tuple(p.keys[0] for p in pieces), tuple(p.seeds[0] for p in pieces))
             each[spec.gives] = list(step.keys)
         else:
-            inputs = [known[kind] if kind in known else digest(each[kind]) for kind in spec.needs]
+            inputs = [known[kind] if kind in known else digest(each[kind]) for kind in reads]
             if pick is not None and index == route.picker:
                 inputs.append(digest(["pick", pick]))
             step = make_step(node, inputs, seed, 1 + more)
@@ -156,7 +156,7 @@ def needed(route: Route, unit: Unit, have: Container[str]) -> set[int]:
     for index in reversed(range(len(route.nodes))):
         if index in wanted and not all(key in have for key in unit.steps[index].keys):
             found.add(index)
-            wanted.update(route.source(index, kind) for kind in route.nodes[index].spec.needs)
+            wanted.update(route.source(index, kind) for kind in route.reads(index))
     return found
 
 

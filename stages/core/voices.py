@@ -42,8 +42,11 @@ def list_voices() -> list[VoiceEntry]:
     return [_entry(folder) for folder in sorted(FOLDER.iterdir()) if (folder / "voice.yaml").is_file()]
 
 
-def load_voice(name_or_path: str) -> Voice:
+def load_voice(name_or_path: str, rate: int = AudioSpec().sample_rate) -> Voice:
     """A named voice, or the sound file at a path as a voice (1 to 30 seconds; several channels are mixed to one).
+
+    Args:
+        rate: samples per second of the clip; what a route wants to hear says `route.voice_rate`.
 
     Raises:
         VoiceError: no such voice or file (the near miss is named), or a clip too short or too long.
@@ -54,9 +57,9 @@ def load_voice(name_or_path: str) -> Voice:
         entry = _entry(folder)
         if Path(entry.clip).name != entry.clip:
             raise VoiceError(f"{folder / 'voice.yaml'}: clip must be a file name within the folder, not {entry.clip!r}")
-        return _voice(entry.name, folder / entry.clip, entry.licence)
+        return _voice(entry.name, folder / entry.clip, entry.licence, rate)
     if Path(name_or_path).is_file():
-        return _voice(Path(name_or_path).stem, Path(name_or_path), "given by the user")
+        return _voice(Path(name_or_path).stem, Path(name_or_path), "given by the user", rate)
     raise VoiceError(_unknown(name_or_path))
 
 
@@ -77,8 +80,7 @@ def _entry(folder: Path) -> VoiceEntry:
     return entry
 
 
-def _voice(name: str, path: Path, licence: str) -> Voice:
-    rate = AudioSpec().sample_rate
+def _voice(name: str, path: Path, licence: str, rate: int) -> Voice:
     samples = read_audio(path, rate)
     seconds = samples.size / rate
     if not SHORTEST <= seconds <= LONGEST:

@@ -76,6 +76,10 @@ class LengthBuckets:
             self._batches = self._make(self._epoch)
         return self._batches[step - self._first_step]
 
+    def fullest(self) -> int:
+        """The step of the first epoch whose batch has the most items."""
+        return max(enumerate(self._make(0)), key=lambda numbered: len(numbered[1]))[0]
+
     def waste(self, *parts: np.ndarray) -> float:
         """Share of an epoch's positions that are padding.
 

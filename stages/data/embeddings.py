@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib.metadata
@@ -15,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from stages.core.config import ConfigError
-from stages.core.fingerprint import digest, file_digest
+from stages.core.fingerprint import digest
 from stages.core.symbols import SYMBOLS
-from stages.core.types import PAUSE, Audio
+from stages.core.types import Audio
 from stages.data.derived import derive
 from stages.data.features import Corpus
+from stages.nn.words import model_digest
 
 VERSION = 1
 Progress = Callable[[int, int], None]
@@ -87,48 +87,26 @@ def text_embeddings(
     Raises:
         ConfigError: no such model there, or a text it cannot read; the row is named.
     """
-    folder = Path(model)
-    weights = _model_digest(folder)
+    weights = model_digest(model)
     path = corpus.folder / f"bert-{weights[:16]}.npy"
     if not path.exists():
         keys = [
             digest(["bert", VERSION, weights, corpus.texts[i], corpus.phones[corpus.phones_of(i)].tolist()])
             for i in range(len(corpus))
         ]
-        parts = derive(corpus, keys, _words, (str(folder), weights), workers, progress)
+        parts = derive(corpus, keys, _words, (str(model), weights), workers, progress)
         partial = path.with_suffix(f".{os.getpid()}.partial.npy")  # runs may start side by side
         np.save(partial, np.concatenate(parts))
         os.replace(partial, path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _model_digest(folder: Path) -> str:
-    """sha256 over weights, hyper-parameters and tokenizer. Raises ConfigError when one is missing."""
-    if not str(folder).strip(".") or not folder.is_dir():
-        raise ConfigError(
-            f"bert: {str(folder)!r} is no folder; name the folder of a transformers encoder (config.json, "
-            "model.safetensors, tokenizer.json)"
-        )
-    files = ("config.json", "model.safetensors", "tokenizer.json")
-    missing = [name for name in files if not (folder / name).is_file()]
-    if missing:
-        raise ConfigError(f"bert: {folder} has no {', '.join(missing)}; name the folder of a transformers encoder")
-    return digest([file_digest(folder / name) for name in files])
-
-
 @functools.lru_cache(maxsize=1)
-def _bert(folder: str, weights: str) -> tuple[Any, Any]:
-    """Tokenizer and model of this process; `weights` is only a part of the cache's key."""
-    from safetensors import SafetensorError
-    from transformers import AutoModel, PreTrainedTokenizerFast
+def _encoder(folder: str, weights: str) -> Any:
+    """The encoder of this process; `weights` is only a part of the cache's key."""
+    from stages.nn.words import WordEncoder
 
-    try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"bert: {folder} cannot be loaded ({reason}); name a transformers encoder") from None
-    return tokenizer, model.eval()
+    return WordEncoder(folder)
 
 
 @functools.lru_cache(maxsize=1)
@@ -140,50 +118,11 @@ def _text() -> Any:
 
 def _words(corpus: Corpus, i: int, folder: str, weights: str) -> np.ndarray:
     """(P, D) float16 of utterance i. Raises ConfigError."""
-    phonemes = _text().run([{str: corpus.texts[i]}])[0]
-    vectors = _encode([word.spoken for word in phonemes.words], folder, weights, corpus.ids[i])
+    words = _text().run([{str: corpus.texts[i]}])[0].words
     said = [SYMBOLS[n] for n in corpus.phones[corpus.phones_of(i)].tolist()]
-    return vectors[word_places(said, [word.phones for word in phonemes.words])].astype(np.float16)
-
-
-def _encode(words: Sequence[str], folder: str, weights: str, name: str) -> np.ndarray:
-    """(1 + W, D) vectors of the sentence's start and of each word."""
-    import torch
-
-    tokenizer, model = _bert(folder, weights)
-    pieces = tokenizer([list(words)], is_split_into_words=True, return_tensors="pt")
-    most = getattr(model.config, "max_position_embeddings", None)
-    if most is not None and pieces["input_ids"].shape[1] > most:
-        raise ConfigError(f"{name}: its text has more pieces than the {most} that {folder} reads; shorten the text")
-    with torch.inference_mode():
-        hidden = model(input_ids=pieces["input_ids"], attention_mask=pieces["attention_mask"]).last_hidden_state[0]
-    place = np.array([-1 if n is None else n for n in pieces.word_ids(0)])
-    rows = [hidden[0].numpy()]
-    for n, word in enumerate(words):
-        own = np.flatnonzero(place == n)
-        if not len(own):
-            raise ConfigError(f"{name}: the tokenizer of {folder} has nothing for {word!r}; use one that knows it")
-        rows.append(hidden[torch.from_numpy(own)].mean(0).numpy())
-    return np.stack(rows)
-
-
-def word_places(said: Sequence[str], words: Sequence[Sequence[str]]) -> np.ndarray:
-    """(P,) which word each phone that was said belongs to, from 1; 0 is the pause before the first.
-
-    Phones that were said otherwise than `words` has them belong to the word of the nearest phone before them that
-    both have; never moves back.
-    """
-    owner = [n for n, word in enumerate(words, 1) for _ in word]
-    spoken = [p for p, phone in enumerate(said) if phone != PAUSE]
-    wanted = [phone for word in words for phone in word]
-    out = np.full(len(said), -1)
-    match = difflib.SequenceMatcher(None, [said[p] for p in spoken], wanted, autojunk=False)
-    for block in match.get_matching_blocks():
-        for n in range(block.size):
-            out[spoken[block.a + n]] = owner[block.b + n]
-    last = 0
-    for p, phone in enumerate(said):
-        if out[p] < 0:
-            out[p] = last if phone == PAUSE else max(last, 1)
-        last = out[p]
-    return out
+    try:
+        return _encoder(folder, weights).at_phones(said, words).astype(np.float16)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{corpus.ids[i]}: {error}") from None

@@ -61,6 +61,8 @@ class Corpus:
     phones: np.ndarray  # (sum P,) int16 symbol ids
     phone_end: np.ndarray  # (sum P,) float32 seconds
     spec: AudioSpec
+    languages: list[str]
+    language_of: np.ndarray  # (U,) int64 index into `languages`
     energy: np.ndarray | None = None  # (sum T,) float16, dB of full scale; None in folders of version 1
 
     def __len__(self) -> int:
@@ -304,6 +306,7 @@ def _write_index(
     folder: Path, rows: Sequence[Utterance], phones: list[list[int]], starts: np.ndarray, spec: AudioSpec, key: str
 ) -> None:
     speakers = sorted({row.speaker for row in rows})
+    languages = sorted({row.language for row in rows})
     number = {speaker: n for n, speaker in enumerate(speakers)}
     np.savez(
         folder / "index.npz",
@@ -312,11 +315,13 @@ def _write_index(
         phones=np.array([symbol for row in phones for symbol in row], dtype=np.int16),
         phone_end=np.array([end for row in rows for _, end in row.phones], dtype=np.float32),
         speaker_of=np.array([number[row.speaker] for row in rows]),
+        language_of=np.array([languages.index(row.language) for row in rows]),
     )
     names = {
         "ids": [row.id for row in rows],
         "texts": [row.text for row in rows],
         "speakers": speakers,
+        "languages": languages,
         "spec": to_plain(spec),
         "digest": key,
     }
@@ -332,12 +337,16 @@ def load_features(folder: str | Path) -> Corpus:
         with np.load(folder / "index.npz", allow_pickle=False) as index:
             arrays = {k: index[k] for k in index.files}
         frames = int(arrays["frame_start"][-1])
+        # folders of before languages were told apart: of a time when English was all there was
+        language_of = arrays.pop("language_of", np.zeros(len(names["ids"]), np.int64))
         energy = folder / FLAT["energy"]
         return Corpus(
             folder=folder,
             ids=names["ids"],
             texts=names["texts"],
             speakers=names["speakers"],
+            languages=names.get("languages", ["en"]),
+            language_of=language_of,
             spec=spec,
             mel=np.memmap(folder / FLAT["mel"], np.float16, "r", shape=(frames, spec.n_mels)),
             audio=np.memmap(folder / FLAT["audio"], np.int16, "r", shape=(frames * spec.hop,)),

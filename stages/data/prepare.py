@@ -20,7 +20,7 @@ from typing import Any
 from stages.core import symbols
 from stages.core.artifacts import ArtifactStore
 from stages.core.audio import AudioSpec
-from stages.core.config import ConfigError, build, to_plain
+from stages.core.config import ConfigError, build, merge, to_plain
 from stages.core.fingerprint import digest
 from stages.data import aligners, clips, features
 from stages.data.alignment import AlignConfig, Timings, align
@@ -49,6 +49,8 @@ class PrepareConfig:
     out: str = ""
     workers: int = 2
     """processes; no result depends on it"""
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    """of the features, and the clips' sample rate; `base: [../audio/22k.yaml]` in a config of configs/data"""
     clean: CleanConfig = field(default_factory=CleanConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     align: AlignConfig | None = field(default_factory=AlignConfig)
@@ -59,9 +61,12 @@ class PrepareConfig:
             raise ValueError("give out: the folder that the training data goes to")
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}; give 1 or more")
-        rate = AudioSpec().sample_rate
+        rate = self.audio.sample_rate
         if self.clean.sample_rate != rate:
-            raise ValueError(f"clean.sample_rate is {self.clean.sample_rate}; the mel spectrogram is of {rate} Hz")
+            raise ValueError(
+                f"clean.sample_rate is {self.clean.sample_rate}; the mel spectrogram is of {rate} Hz: set "
+                "audio.sample_rate, the clips follow it"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ def read_job(path: str | Path, sets: Iterable[str] = ()) -> Job:
     corpus = read_corpus(path, sets)
     if corpus.read is None:
         return Job(str(path), corpus, None)
-    config = build(PrepareConfig, corpus.steps, str(path))
+    rate = build(AudioSpec, corpus.steps.get("audio") or {}, f"{path}: audio").sample_rate
+    config = build(PrepareConfig, merge({"clean": {"sample_rate": rate}}, corpus.steps), str(path))
     if Path(config.out).absolute() == Path(corpus.config.path).absolute():
         raise ConfigError(f"{path}: out is the corpus itself; name another folder, the corpus stays as it is")
     return Job(str(path), corpus, config)
@@ -181,14 +187,21 @@ class Preparation:
         cleaned, folder = self._done(), ""
         if self._rows:
             told = None if progress is None else lambda done, wanted: progress("features", done, wanted)
-            folder = str(build_features(self.out / MANIFEST, AudioSpec(), self.config.workers, told))
+            folder = str(build_features(self.out / MANIFEST, self.config.audio, self.config.workers, told))
         account = Account(
             str(self.out), cleaned.read, len(self._rows), cleaned.reasons(), sum(r["duration"] for r in self._rows),
-            len({r["speaker"] for r in self._rows}), folder, str(cleaned.report), tuple(cleaned.notes),
+            len({r["speaker"] for r in self._rows}), folder, str(cleaned.report), (*cleaned.notes, *self._dull()),
         )  # fmt: skip
         record = {"key": self._key, "made": _made(account), "account": asdict(account)}
         write_rows(self.out / ACCOUNT, [record])
         return account
+
+    def _dull(self) -> list[str]:
+        """What must be said of sounds that were made at a lower rate than the features'."""
+        rows, rate = self._done().rows, self.config.audio.sample_rate
+        lower = sum(row.clip.source_rate < rate for row in rows)
+        return [f"{lower} of {len(rows)} came at less than {rate} Hz: above half their own rate they are silent, and a "
+                "model learns to be; take an AudioSpec of the corpus's own rate"] if lower else []  # fmt: skip
 
     def _done(self) -> Cleaned:
         if self._cleaned is None:
@@ -222,7 +235,8 @@ def _key(job: Job, entries: Sequence[Recording | Problem]) -> str:
     assert job.config is not None
     settings = to_plain(job.config)
     settings.pop("workers")
-    versions = [VERSION, clips.VERSION, aligners.VERSION, features.VERSION, symbols.DIGEST, to_plain(AudioSpec())]
+    audio = settings.pop("audio")
+    versions = [VERSION, clips.VERSION, aligners.VERSION, features.VERSION, symbols.DIGEST, audio]
     return digest([versions, settings, [_entry(entry) for entry in entries]])
 
 

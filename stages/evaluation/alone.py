@@ -16,7 +16,7 @@ from stages.core.artifacts import MemoryStore
 from stages.core.checkpoint import ROOT
 from stages.core.config import ConfigError
 from stages.core.pipeline import Pipeline
-from stages.core.route import load_route
+from stages.core.route import load_route, voice_rate
 from stages.core.voices import load_voice
 from stages.evaluation.speed import Alone, peak_memory
 
@@ -51,7 +51,7 @@ def measure_alone(
 def speak(request: dict[str, Any]) -> Alone:
     """Speaks the texts of a request in this process. Raises what that raises, and ConfigError for no sound."""
     route = load_route(request["pipeline"], request["preset"], request["sets"])
-    voice = load_voice(request["voice"])
+    voice = load_voice(request["voice"], voice_rate(route))
     before = time.perf_counter()
     store, texts = MemoryStore(), request["texts"]
     warm, rest = (texts[:1], texts[1:]) if len(texts) > 1 else ([], texts)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core import checkpoint
 from stages.core.artifacts import ArtifactStore
 from stages.core.audio import AudioSpec, mel_spectrogram, read_audio
-from stages.core.config import ConfigError, build, near_miss, read_yaml
+from stages.core.config import ConfigError, near_miss
 from stages.core.fingerprint import digest
 from stages.core.pipeline import Pipeline
-from stages.core.route import Route
+from stages.core.route import Route, audio_spec
 from stages.core.types import Audio, Mel, Voice
 from stages.data.corpora.starter import speak
 from stages.evaluation.intelligibility import SILENCE, Recogniser
@@ -89,12 +88,7 @@ class Bench:
     @functools.cached_property
     def spec(self) -> AudioSpec:
         """The AudioSpec of the vocoder's checkpoint; the default one where there are no weights."""
-        last = [node for node in self.route.nodes if not node.follows][-1]
-        for folder in last.checkpoints.values():
-            path = checkpoint.locate(folder) / checkpoint.CONFIG
-            values = read_yaml(path) if path.is_file() else {}
-            return build(AudioSpec, values["audio"], f"{path}: audio") if "audio" in values else AudioSpec()
-        return AudioSpec()
+        return audio_spec(self.route) or AudioSpec()
 
     def mel(self, audio: Audio) -> Mel:
         """The true mel of a sound."""

@@ -14,7 +14,7 @@ from typing import Any
 from stages.core.artifacts import ArtifactStore
 from stages.core.checkpoint import CheckpointError
 from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base
-from stages.core.route import STAGES, Route, load_route
+from stages.core.route import STAGES, Route, load_route, voice_rate
 from stages.core.types import Voice
 from stages.core.voices import load_voice
 from stages.evaluation.alone import measure_alone
@@ -100,8 +100,8 @@ def prepare(path: str | Path, sets: Iterable[str] = ()) -> Job:
     lines = read_list(listed)
     lines = lines[: config.limit] if config.limit else lines
     listener = recogniser(config.recogniser)
-    voices = tuple(load_voice(name) for name in config.voices)
     route = load_route(config.pipeline, config.preset, config.sets)
+    voices = tuple(load_voice(name, voice_rate(route)) for name in config.voices)
     sentences, notes = _sentences(route, lines, listed)
     found, failed = plans(config, route, sentences, voices)
     known = [*(plan.name for plan in found), *(each.name for each in failed)]

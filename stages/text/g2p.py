@@ -1,7 +1,7 @@
 """Words to phones: lexicon, then word formation, then a CRF, then spelling. Pure Python but for two CRF models.
 
 The conventions are flite's, because the acoustic models learn from flite: `ax` for every reduced vowel, `er` for
-every r-coloured one, no flaps, no stress.
+every r-coloured one, no flaps, no stress. (A `marked` G2P keeps the stress as digits; `tones.py` asks it.)
 """
 
 from __future__ import annotations
@@ -12,103 +12,110 @@ from typing import Any
 
 from stages.core.symbols import VOICELESS, VOWELS
 from stages.text.heteronyms import choose
-from stages.text.lexicon import Lexicon, phones_of_ipa, resources
+from stages.text.lexicon import Lexicon, bare, phones_of_ipa, resources
 from stages.text.normalize import Token
 from stages.text.tagging import Tagger
 
 Phones = tuple[str, ...]
 
 _LETTER_PHONES = (
-    "ey|b iy|s iy|d iy|iy|eh f|jh iy|ey ch|ay|jh ey|k ey|eh l|eh m|eh n|ow|p iy|k y uw|aa r|eh s|t iy|y uw|v iy|"
-    "d ah b ax l y uw|eh k s|w ay|z iy"
+    "ey1|b iy1|s iy1|d iy1|iy1|eh1 f|jh iy1|ey1 ch|ay1|jh ey1|k ey1|eh1 l|eh1 m|eh1 n|ow1|p iy1|k y uw1|aa1 r|eh1 s|"
+    "t iy1|y uw1|v iy1|d ah1 b ax l y uw|eh1 k s|w ay1|z iy1"
 )
-LETTERS: dict[str, Phones] = {
+_MARKED_LETTERS: dict[str, Phones] = {
     letter: tuple(phones.split())
     for letter, phones in zip("abcdefghijklmnopqrstuvwxyz", _LETTER_PHONES.split("|"), strict=True)
 }
+LETTERS: dict[str, Phones] = {letter: bare(phones) for letter, phones in _MARKED_LETTERS.items()}
 
 _EXTRA_LINES = """
 a ax
 the dh ax
-of ah v
-was w aa z
-on aa n
-for f ao r
-from f r ah m
-with w ih dh
-than dh ae n
-can k ae n
-because b ih k ao z
-your y ao r
-yours y ao r z
-want w aa n t
-wanted w aa n t ax d
-wants w aa n t s
-watch w aa ch
-wash w aa sh
-hello hh ax l ow
-new n uw
-news n uw z
-often ao f ax n
-soft s aa f t
-every eh v er iy
-different d ih f er ax n t
-several s eh v r ax l
-family f ae m ax l iy
-information ih n f er m ey sh ax n
-government g ah v er m ax n t
-interesting ih n t r ax s t ih ng
-interested ih n t r ax s t ax d
-interest ih n t r ax s t
-temperature t eh m p r ax ch er
-library l ay b r eh r iy
-february f eh b y uw eh r iy
-direct d er eh k t
-covid k ow v ih d
-miz m ih z
-caretta k ax r eh t ax
-tortoise t ao r t ax s
-asap ey s ae p
-gpt jh iy p iy t iy
-blog b l ao g
-vlog v l ao g
-selfie s eh l f iy
-emoji ih m ow jh iy
-wiki w ih k iy
-github g ih t hh ah b
-linux l ih n ax k s
-tis t ih z
-twas t w aa z
+of ah1 v
+was w aa1 z
+on aa1 n
+for f ao1 r
+from f r ah1 m
+with w ih1 dh
+than dh ae1 n
+can k ae1 n
+because b ih k ao1 z
+your y ao1 r
+yours y ao1 r z
+want w aa1 n t
+wanted w aa1 n t ax d
+wants w aa1 n t s
+watch w aa1 ch
+wash w aa1 sh
+hello hh ax l ow1
+new n uw1
+news n uw1 z
+often ao1 f ax n
+soft s aa1 f t
+every eh1 v er iy
+different d ih1 f er ax n t
+several s eh1 v r ax l
+family f ae1 m ax l iy
+information ih2 n f er m ey1 sh ax n
+government g ah1 v er m ax n t
+interesting ih1 n t r ax s t ih ng
+interested ih1 n t r ax s t ax d
+interest ih1 n t r ax s t
+temperature t eh1 m p r ax ch er
+library l ay1 b r eh2 r iy
+february f eh1 b y uw eh2 r iy
+direct d er eh1 k t
+covid k ow1 v ih d
+miz m ih1 z
+caretta k ax r eh1 t ax
+tortoise t ao1 r t ax s
+asap ey1 s ae2 p
+gpt jh iy2 p iy2 t iy1
+blog b l ao1 g
+vlog v l ao1 g
+selfie s eh1 l f iy
+emoji ih m ow1 jh iy
+wiki w ih1 k iy
+github g ih1 t hh ah2 b
+linux l ih1 n ax k s
+tis t ih1 z
+twas t w aa1 z
 em ax m
-til t ih l
-cause k ah z
-bout ax b aw t
+til t ih1 l
+cause k ah1 z
+bout ax b aw1 t
 n ax n
-hmm hh ax m
-mm ax m
+hmm hh ax1 m
+mm ax1 m
 shh sh
-ok ow k ey
-etc eh t s eh t er ax
-mebibyte m eh b ih b ay t
-kibibyte k ih b ih b ay t
-gibibyte g ih b ih b ay t
+ok ow2 k ey1
+etc eh t s eh1 t er ax
+mebibyte m eh1 b ih b ay2 t
+kibibyte k ih1 b ih b ay2 t
+gibibyte g ih1 b ih b ay2 t
 """
-EXTRA: dict[str, Phones] = {word: tuple(phones) for word, *phones in map(str.split, _EXTRA_LINES.strip().splitlines())}
+_MARKED_EXTRA: dict[str, Phones] = {
+    word: tuple(phones) for word, *phones in map(str.split, _EXTRA_LINES.strip().splitlines())
+}
+EXTRA: dict[str, Phones] = {word: bare(phones) for word, phones in _MARKED_EXTRA.items()}
 """Words that the lexicon lacks and the CRF gets wrong, and the few where its citation form is not what is said."""
 
 
 class G2P:
     """Grapheme to phoneme over a whole sentence: heteronyms and 'the' look at their neighbours."""
 
-    def __init__(self, user: dict[str, Phones] | None = None):
+    def __init__(self, user: dict[str, Phones] | None = None, marked: bool = False):
+        """`marked`: stressed vowels end on 1 (primary) or 2 (secondary), for single words; a sentence needs none."""
         self.user = user or {}
-        self.lexicon = Lexicon()
+        self.marked = marked
+        self.extra, self.letters = (_MARKED_EXTRA, _MARKED_LETTERS) if marked else (EXTRA, LETTERS)
+        self.lexicon = Lexicon(marked=marked)
         self.tagger = Tagger()
         self.out_of_lexicon = lru_cache(maxsize=20_000)(self._out_of_lexicon)
 
     def known(self, word: str) -> bool:
         """Whether a lower-case word has a listed pronunciation."""
-        return word in self.user or word in EXTRA or word in self.lexicon
+        return word in self.user or word in self.extra or word in self.lexicon
 
     def __call__(self, tokens: tuple[Token, ...]) -> list[Phones]:
         """Phones for every word of `tokens` in order (breaks have none); each has at least one phone."""
@@ -131,27 +138,27 @@ class G2P:
         if token.phones:
             return token.phones
         if token.word[0].isupper():
-            return self._letter(token.word)
+            return self.letter(token.word)
         word = token.word
-        if word in self.user or word in EXTRA:
-            return self.user.get(word) or EXTRA[word]
+        if word in self.user or word in self.extra:
+            return self.user.get(word) or self.extra[word]
         chosen = choose(index, [t.word for t in tokens], [t.written for t in tokens], tags, self.lexicon.variants(word))
         return chosen or self.out_of_lexicon(word)
 
-    def _letter(self, word: str) -> Phones:
+    def letter(self, word: str) -> Phones:
         """The name of a letter, with a plural or possessive ending when there is one ('Cs', "I's")."""
-        phones = LETTERS[word[0].lower()]
+        phones = self.letters[word[0].lower()]
         return phones + plural_ending(phones) if len(word) > 1 else phones
 
     def _base(self, word: str) -> Phones | None:
         """A listed pronunciation, or None."""
-        if word in self.user or word in EXTRA:
-            return self.user.get(word) or EXTRA[word]
+        if word in self.user or word in self.extra:
+            return self.user.get(word) or self.extra[word]
         variants = self.lexicon.variants(word)
         return variants[0].phones if variants else None
 
     def _out_of_lexicon(self, word: str) -> Phones:
-        return self._base(word) or self._formed(word) or self._compound(word) or self._guess(word) or spell(word)
+        return self._base(word) or self._formed(word) or self._compound(word) or self._guess(word) or self._spell(word)
 
     def _formed(self, word: str) -> Phones | None:
         """A listed word plus a regular ending: possessive, plural, past, -ing, -er, -ly, -ness, un-…"""
@@ -206,15 +213,14 @@ class G2P:
         """The CRF's guess; None for what has no vowel letter, which people spell."""
         if not set(word) & set("aeiouy") or len(word) > 60:
             return None
-        phones = phones_of_ipa(_g2p_model_tag(word))
-        return phones if set(phones) & (VOWELS | {"er"}) else None
+        phones = phones_of_ipa(_g2p_model_tag(word), self.marked)
+        return phones if set(bare(phones)) & (VOWELS | {"er"}) else None
 
-
-def spell(word: str) -> Phones:
-    """Letter by letter: the last resort, so that no word is ever lost."""
-    phones = tuple(phone for letter in word for phone in LETTERS.get(letter, ()))
-    assert phones, f"{word!r} has no letters"
-    return phones
+    def _spell(self, word: str) -> Phones:
+        """Letter by letter: the last resort, so that no word is ever lost."""
+        phones = tuple(phone for letter in word for phone in self.letters.get(letter, ()))
+        assert phones, f"{word!r} has no letters"
+        return phones
 
 
 def plural_ending(stem: Phones) -> Phones:

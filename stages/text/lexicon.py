@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ IPA = {
     "j": "y", "z": "z", "ʒ": "zh",
 }  # fmt: skip
 """The lexicon's IPA to flite's phones, stress marks taken off first."""
+STRESS = {"ˈ": "1", "ˌ": "2"}
+"""The lexicon's stress marks to the digits that marked phones end on, as in CMUdict: primary, secondary."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,17 @@ _REDUCED_BEFORE = ("t", "d", "s", "z", "jh")
 'village', 'office', 'wanted', 'roses', 'private' (measured over 3000 words: 2 of 3; 'ing', 'ic', 'ive' keep `ih`)."""
 
 
-def phones_of_ipa(ipa: list[str]) -> tuple[str, ...]:
-    """IPA symbols (stress marks allowed) as flite phones; a KeyError names a symbol that IPA lacks."""
+def bare(phones: Iterable[str]) -> tuple[str, ...]:
+    """Marked phones without their stress: ('hh', 'ax', 'l', 'ow1') -> ('hh', 'ax', 'l', 'ow')."""
+    return tuple(phone.rstrip("12") for phone in phones)
+
+
+def phones_of_ipa(ipa: list[str], marked: bool = False) -> tuple[str, ...]:
+    """IPA symbols (stress marks allowed) as flite phones; a KeyError names a symbol that IPA lacks.
+
+    Args:
+        marked: stressed vowels end on 1 (primary) or 2 (secondary).
+    """
     phones = [IPA[symbol.lstrip("ˈˌ")] for symbol in ipa]
     for index in range(1, len(ipa) - 1):  # never the first phone: 'it', 'is', 'exact'
         ending = tuple(phones[index + 1 :])
@@ -51,6 +63,11 @@ def phones_of_ipa(ipa: list[str]) -> tuple[str, ...]:
             phones[first_vowel] = "ih"  # unstressed re-, de-, e-: 'report', 'emerge'
     if ipa[:2] in (["ɪ", "ŋ"], ["ɛ", "ŋ"]):
         phones[1] = "n"  # unstressed in-, en-: 'include', 'engage'
+    if marked:
+        phones = [
+            phone + STRESS.get(symbol[0], "") if phone in VOWELS else phone
+            for phone, symbol in zip(phones, ipa, strict=True)
+        ]
     return tuple(phones)
 
 
@@ -65,10 +82,11 @@ def _is_reduced(ending: tuple[str, ...]) -> bool:
 
 
 class Lexicon:
-    """Read-only look-ups, opened at the first one; safe to share between threads."""
+    """Read-only look-ups, opened at the first one; safe to share between threads. `marked`: with stress digits."""
 
-    def __init__(self, path: str | Path | None = None):
+    def __init__(self, path: str | Path | None = None, marked: bool = False):
         self._path = path
+        self._marked = marked
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._rows = 0
@@ -101,7 +119,9 @@ class Lexicon:
                 "SELECT word, phonemes, role FROM word_phonemes WHERE id BETWEEN ? AND ? ORDER BY id",
                 (low - 8, low + 8),
             ).fetchall()
-        return tuple(Variant(phones_of_ipa(ipa.split()), role[6:]) for found, ipa, role in rows if found == word)
+        return tuple(
+            Variant(phones_of_ipa(ipa.split(), self._marked), role[6:]) for found, ipa, role in rows if found == word
+        )
 
 
 def resources() -> Path:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from stages.training import resume
 from stages.training.distributed import World
 from stages.training.optim import adamw
 from stages.training.precision import Precision
@@ -16,7 +20,8 @@ class AdversarialLoss(nn.Module):
     """Least-squares GAN (Mao et al. 2017) with feature matching (Kumar et al. 2019).
 
     Discriminators learn from every micro-batch of a step and move once, with the generator, so that a step is the same
-    however it is cut into micro-batches and processes.
+    however it is cut into micro-batches and processes. Both sides of a step thus meet the same discriminators, and one
+    judgement of each signal serves both: the usual order (discriminators move, then judge again) takes two.
 
     Args:
         discriminators: maps a signal (B, L) to a list of (scores, feature maps).
@@ -36,18 +41,35 @@ class AdversarialLoss(nn.Module):
         """Computes in this precision from now on."""
         self.precision, self.scaler = precision, precision.scaler()
 
-    def train_step(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Adds a micro-batch's gradients for `step`; returns the discriminators' loss: real to 1, fake to 0."""
-        loss = torch.stack(
-            [
-                (1 - r).square().mean() + f.square().mean()
-                for (r, _), (f, _) in zip(self.discriminators(real), self.discriminators(fake.detach()), strict=True)
-            ]
-        ).mean()
+    def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judges a micro-batch and adds the discriminators' gradients for `step`.
+
+        Args:
+            fake: what the generator made, (B, L).
+            real: what it should be like, (B, L).
+
+        Returns:
+            The discriminators' loss (real to 1, fake to 0), to be logged; the generator's adversarial and
+            feature-matching losses, to be minimised. Each is the mean over discriminators; without feature maps the
+            last is 0.
+        """
+        heard = fake.detach().requires_grad_()
+        with parametrize.cached():  # a normalised weight is computed once for both
+            truth, judged = self.discriminators(real), self.discriminators(heard)
+        discriminators = _mean([_squares(1 - r) + _squares(f) for (r, _), (f, _) in zip(truth, judged, strict=True)])
         with self.precision.autocast(False):
-            self.scaler.backward(loss * self.share)
+            learning = [p for p in self.discriminators.parameters() if p.requires_grad]
+            self.scaler.backward(discriminators * self.share, inputs=learning, retain_graph=True)
         self._learnt = True
-        return loss.detach()
+        adversarial = _mean([_squares(1 - scores) for scores, _ in judged])
+        distances = [
+            _mean([(a - b.detach()).abs().mean() for a, b in zip(made, true, strict=True)])
+            for (_, made), (_, true) in zip(judged, truth, strict=True)
+            if made
+        ]
+        matching = _mean(distances) if distances else 0 * adversarial
+        adversarial, matching = _Judged.apply(fake, (heard, (adversarial, matching)))
+        return discriminators.detach(), adversarial, matching
 
     def gradient_norm(self, world: World) -> Tensor | None:
         """Sums the gradients over all processes, clips them and returns their norm; None when nothing was learnt."""
@@ -64,18 +86,47 @@ class AdversarialLoss(nn.Module):
         self.optimizer.zero_grad(set_to_none=True)
         self._learnt = False
 
-    def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """Generator's adversarial loss and feature-matching loss, each the mean over discriminators."""
-        self.discriminators.requires_grad_(False)
-        with torch.no_grad():
-            truth = self.discriminators(real)
-        judged = self.discriminators(fake)
-        adversarial = torch.stack([(1 - scores).square().mean() for scores, _ in judged]).mean()
-        matching = torch.stack(
-            [
-                torch.stack([(a - b).abs().mean() for a, b in zip(fm, rm, strict=True)]).mean()
-                for (_, fm), (_, rm) in zip(judged, truth, strict=True)
-            ]
-        ).mean()
-        self.discriminators.requires_grad_(True)
-        return adversarial, matching
+    def saved(self, name: str = "adversary") -> dict[str, Tensor]:
+        """What a resume needs, as named tensors."""
+        state = {f"{name}.{k}": v for k, v in self.state_dict().items()}
+        return state | resume.flatten_optimizer(f"{name}_optimizer", self.optimizer)
+
+    def scales(self) -> dict[str, Any]:
+        """The loss scale as JSON values."""
+        return self.scaler.state()
+
+    def restore(self, state: dict[str, Tensor], scales: dict[str, Any], name: str = "adversary") -> None:
+        """The inverse of `saved` and `scales`."""
+        self.load_state_dict(resume.part(state, name))
+        resume.restore_optimizer(self.optimizer, resume.part(state, f"{name}_optimizer"))
+        self.scaler.restore(scales)
+
+
+class _Judged(torch.autograd.Function):
+    """Losses of a signal whose gradients reach the signal alone, not the weights of those who judged it.
+
+    Autograd would compute the weights' too, half of the work, only for them to be thrown away.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, fake: Tensor, judged: tuple[Tensor, tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """fake; a leaf of the same values and the losses computed of it, hidden in a tuple from autograd -> losses."""
+        ctx.judged = judged
+        return tuple(loss.detach().clone() for loss in judged[1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient at `fake`; what the judges remembered is freed."""
+        leaf, losses = ctx.judged
+        ctx.judged = None
+        (gradient,) = torch.autograd.grad(losses, leaf, gradients)
+        return gradient, None
+
+
+def _squares(scores: Tensor) -> Tensor:
+    return scores.square().mean()
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean()

@@ -1,7 +1,7 @@
 """How much memory a training needs, told before it starts, and what it took, told after some steps.
 
 Weights, gradients, AdamW's moments and the average are counted; activations are measured: the tensors that autograd
-keeps of a few items of the first batch, times the batch. The device's allocator and libraries come on top.
+keeps of a few items of a batch, times the batch. The device's allocator and libraries come on top.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stages.core.config import ConfigError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from stages.training.config import TrainerConfig
-    from stages.training.objective import Objective
+    from stages.training.objective import Judged, Objective
 
 GIB = 1024**3
 ITEMS = 2
@@ -88,14 +88,16 @@ def _bytes(tensors: Any) -> int:
 
 
 def activations(objective: Objective, recomputed: bool = False) -> int:
-    """Bytes that autograd keeps of the first micro-batch: measured on ITEMS items, in proportion for the rest.
+    """Bytes that autograd keeps of a micro-batch: measured on ITEMS items, in proportion for the rest.
+
+    It is the one that the objective calls the `heaviest`, or else the first.
 
     Args:
         recomputed: blocks keep their inputs only, but for one block at a time (gradient checkpointing).
     """
     import torch
 
-    batch = objective.batch(0)
+    batch = objective.batch(getattr(objective, "heaviest", lambda: 0)())
     count = max(len(v) for v in batch.values() if isinstance(v, torch.Tensor) and v.ndim)
     size = len(batch.get("ids", ())) or count
     few = {k: _cut(v, size) for k, v in batch.items()}
@@ -179,8 +181,7 @@ def _judged(objective: Objective, discriminators: nn.Module) -> int:
     """Bytes of activations of the discriminators, true and made sound at once; shapes alone, on the meta device."""
     import torch
 
-    training, spec = getattr(objective, "training", None), objective.config.audio
-    frames = min(getattr(training, "adversarial_frames", 32), getattr(training, "frames", 32))
+    items, frames = cast("Judged", objective).judged()
     judges = copy.deepcopy(discriminators).to("meta")
     counted: list[int] = []
 
@@ -188,7 +189,7 @@ def _judged(objective: Objective, discriminators: nn.Module) -> int:
         counted.append(tensor.numel() * tensor.element_size())
         return tensor
 
-    sound = torch.empty(getattr(training, "batch", 16), frames * spec.hop, device="meta", requires_grad=True)
+    sound = torch.empty(items, frames * objective.config.audio.hop, device="meta", requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         judges(sound)
     return 2 * sum(counted)

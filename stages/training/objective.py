@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from stages.training.adversarial import AdversarialLoss
+from stages.training.adversaries import Adversary
 from stages.training.record import Sample
 
 
@@ -38,8 +38,16 @@ class Objective(Protocol):
 
     def meta(self) -> dict[str, Any]: ...
 
-    def adversary(self) -> AdversarialLoss | None:
-        """The part with an optimizer of its own (a GAN's discriminators), saved for resuming and never exported."""
+    def adversary(self) -> Adversary | None:
+        """The parts with optimizers of their own (a GAN's discriminators), saved for resuming and never exported."""
+        ...
+
+
+class Judged(Protocol):
+    """An objective with an adversary: it says how much of a batch the discriminators get, to tell their memory."""
+
+    def judged(self) -> tuple[int, int]:
+        """Sounds and frames of each that the discriminators get at once, at most."""
         ...
 
 

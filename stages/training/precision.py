@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.core.config import ConfigError, near_miss
 
@@ -45,9 +45,9 @@ class Scaler:
         self._scaler = torch.amp.GradScaler(precision.device, enabled=precision.scaled)
         self.enabled = precision.scaled
 
-    def backward(self, loss: Tensor) -> None:
-        """Adds the gradients of a loss, scaled."""
-        self._scaler.scale(loss).backward()
+    def backward(self, loss: Tensor, inputs: list[nn.Parameter] | None = None, retain_graph: bool = False) -> None:
+        """Adds the gradients of a loss, scaled, to all that it was computed from, or to `inputs` alone."""
+        self._scaler.scale(loss).backward(inputs=inputs, retain_graph=retain_graph)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Takes the scale out of the gradients, so that they can be clipped."""

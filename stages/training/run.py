@@ -54,6 +54,11 @@ OBJECTIVES = {
         "stages.vocoder.model:VocoderModelConfig",
         "stages.vocoder.objective:VocoderTrainingConfig",
     ),
+    "vits": (
+        "stages.vits.objective:VitsObjective",
+        "stages.vits.model:VitsModelConfig",
+        "stages.vits.training:VitsTrainingConfig",
+    ),
 }
 
 

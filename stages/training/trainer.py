@@ -365,7 +365,7 @@ class Trainer:
             "experiment": resume.identity(self.experiment),
             "codebook": meta.get("codebook"),
             "scaler": self._scaler.state(),
-            "adversary_scaler": adversary.scaler.state() if adversary is not None else {},
+            "adversary_scaler": adversary.scales() if adversary is not None else {},
         }
 
     def _state(self) -> dict[str, Tensor]:
@@ -374,8 +374,7 @@ class Trainer:
         state |= resume.flatten_optimizer("optimizer", self.optimizer)
         adversary = self.objective.adversary()
         if adversary is not None:
-            state |= {f"adversary.{k}": v for k, v in adversary.state_dict().items()}
-            state |= resume.flatten_optimizer("adversary_optimizer", adversary.optimizer)
+            state |= adversary.saved()
         return state
 
     def _restore(self) -> None:
@@ -390,8 +389,6 @@ class Trainer:
         self._scaler.restore(facts.get("scaler", {}))
         adversary = self.objective.adversary()
         if adversary is not None:
-            adversary.load_state_dict(resume.part(state, "adversary"))
-            resume.restore_optimizer(adversary.optimizer, resume.part(state, "adversary_optimizer"))
-            adversary.scaler.restore(facts.get("adversary_scaler", {}))
+            adversary.restore(state, facts.get("adversary_scaler", {}))
         self.step, self._skipped = facts["step"], facts.get("skipped", 0)
         self._saved = self.step

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.audio import AudioSpec
-from stages.vocoder.hifigan import HifiGanConfig, HifiGanGenerator
-from stages.vocoder.source_filter import SourceFilterConfig, SourceFilterGenerator
+from stages.nn.hifigan import HifiGanConfig, HifiGanGenerator
+from stages.nn.source_filter import SourceFilterConfig, SourceFilterGenerator
 
 
 @dataclass(frozen=True)

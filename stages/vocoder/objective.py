@@ -12,19 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.audio import magnitudes, mel_spectrogram
+from stages.core.audio import mel_spectrogram
 from stages.core.config import near_miss
 from stages.data.batching import Crops, split_crops
 from stages.data.features import Corpus
 from stages.data.predicted import PredictedConfig, read_predicted
+from stages.nn.discriminators import DiscriminatorConfig, Discriminators
+from stages.nn.source_filter import SourceFilterGenerator
+from stages.nn.spectral import stft_loss
 from stages.training.adversarial import AdversarialLoss
 from stages.training.record import Picture, Sample, Sound
-from stages.vocoder.discriminators import DiscriminatorConfig, Discriminators
 from stages.vocoder.model import Vocoder, VocoderModelConfig
-from stages.vocoder.source_filter import SourceFilterGenerator
 
-RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128), (256, 64))
-"""(n_fft, hop) of the multi-resolution STFT loss (Yamamoto et al. 2020)"""
 GROUND_TRUTH, PREDICTED = "ground_truth", "predicted"
 
 
@@ -55,17 +54,6 @@ class VocoderTrainingConfig:
             raise ValueError(f"unknown mels {self.mels!r}{near_miss(self.mels, (GROUND_TRUTH, PREDICTED))}")
         if (self.mels == PREDICTED) != (self.predicted is not None):
             raise ValueError("mels: predicted and predicted: {codes: …, diffusion: {checkpoint: …}} go together")
-
-
-def stft_loss(fake: Tensor, real: Tensor) -> Tensor:
-    """Mean over resolutions of spectral convergence plus L1 of log-magnitudes (Arik et al. 2019); (B, L) each."""
-    total = fake.new_zeros(())
-    for n_fft, hop in RESOLUTIONS:
-        a, b = magnitudes(fake, n_fft, hop), magnitudes(real, n_fft, hop)
-        total = (
-            total + (a - b).norm() / b.norm().clamp_min(1e-3) + (torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean()
-        )
-    return total / len(RESOLUTIONS)
 
 
 class VocoderObjective:
@@ -126,8 +114,7 @@ class VocoderObjective:
             samples = min(t.adversarial_frames, t.frames) * self.config.audio.hop
             start = int(torch.randint(0, real.shape[1] - samples + 1, (1,), generator=generator))
             part = slice(start, start + samples)
-            out["_discriminator"] = self._adversary.train_step(fake[:, part], real[:, part])
-            adversarial, matching = self._adversary(fake[:, part], real[:, part])
+            out["_discriminator"], adversarial, matching = self._adversary(fake[:, part], real[:, part])
             out |= {"adversarial": t.adversarial_weight * adversarial, "matching": t.matching_weight * matching}
         return out
 
@@ -161,6 +148,10 @@ class VocoderObjective:
             "mel": Picture(batch["heard"][0].T.numpy()),
             "vocoded_mel": Picture(mel_spectrogram(fake, self.config.audio)[0].numpy()),
         }
+
+    def judged(self) -> tuple[int, int]:
+        """Sounds and frames of each that the discriminators get at once."""
+        return self.training.batch, min(self.training.adversarial_frames, self.training.frames)
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""

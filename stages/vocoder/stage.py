@@ -8,8 +8,8 @@ from stages.core import checkpoint
 from stages.core.seeding import generator
 from stages.core.stage import Item
 from stages.core.types import Audio, Mel
+from stages.nn.hifigan import HifiGanGenerator
 from stages.vocoder.config import SPEC, VocoderConfig
-from stages.vocoder.hifigan import HifiGanGenerator
 from stages.vocoder.model import Vocoder, VocoderModelConfig
 
 

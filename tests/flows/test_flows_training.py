@@ -16,6 +16,7 @@ from flows import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("codes", "autoregressive", "rerank", "diffusion", "vocoder")
+TRAINED = (*MODELS, "vits")
 
 
 def environment():
@@ -63,7 +64,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="session")
 def world_of_models(tmp_path_factory):
-    """A folder with a prepared corpus and five tiny trained models, and what every command said (code, out, err)."""
+    """A folder with a prepared corpus and the tiny trained models, and what every command said (code, out, err)."""
     folder = tmp_path_factory.mktemp("training")
     done = subprocess.run(
         [sys.executable, "-c", WORLD, str(ROOT)], cwd=folder, check=False, capture_output=True, text=True, timeout=400,
@@ -78,9 +79,9 @@ def test_corpus_and_models_lie_where_their_configs_say(world_of_models):
     assert said["prepare"][0] == said["train"][0] == 0, said
     assert "speakers rms, slt" in said["prepare"][1]
     lines = said["train"][1].splitlines()
-    assert [line.split(":")[0] for line in lines] == list(MODELS)  # in the order of need
+    assert [line.split(":")[0] for line in lines] == list(TRAINED)  # in the order of need
     assert all(": step 6 of 6 in " in line for line in lines)
-    metas = {m: json.loads((folder / f"artifacts/runs/tiny/{m}/checkpoint/meta.json").read_text()) for m in MODELS}
+    metas = {m: json.loads((folder / f"artifacts/runs/tiny/{m}/checkpoint/meta.json").read_text()) for m in TRAINED}
     assert all(meta["step"] == 6 and meta["stage"] == m for m, meta in metas.items())
     assert len({metas[m]["codebook"] for m in ("autoregressive", "rerank", "diffusion")}) == 1
 
@@ -88,7 +89,7 @@ def test_corpus_and_models_lie_where_their_configs_say(world_of_models):
 def test_a_rerun_trains_nothing_and_a_changed_config_keeps_the_older_run(world_of_models):
     folder, said = world_of_models
     code, out, err = said["again"]
-    assert code == 0 and err == "" and out.count("(trained already)") == len(MODELS)
+    assert code == 0 and err == "" and out.count("(trained already)") == len(TRAINED)
     code, out, err = said["changed"]
     assert code == 0 and out.startswith("codes: step 6 of 6 in ") and "(trained already)" not in out
     (kept,) = (p for p in (folder / "artifacts/runs/tiny").iterdir() if p.name.startswith("codes-"))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tinyvits
 import torch
 
 from stages.autoregressive.config import AutoregressiveConfig
@@ -14,12 +15,14 @@ from stages.core.types import Audio, Candidate, Candidates, Mel, Phonemes, Pick,
 from stages.diffusion.config import DiffusionConfig
 from stages.diffusion.model import DiffusionModelConfig, DiffusionNetwork, PriorConfig
 from stages.diffusion.stage import DiffusionStage
+from stages.nn.source_filter import SourceFilterConfig
 from stages.rerank.config import RerankConfig
 from stages.rerank.model import RerankModelConfig, RerankTowers
 from stages.rerank.stage import RerankStage
+from stages.vits.config import VitsConfig
+from stages.vits.stage import VitsStage
 from stages.vocoder.config import VocoderConfig
 from stages.vocoder.model import Vocoder, VocoderModelConfig
-from stages.vocoder.source_filter import SourceFilterConfig
 from stages.vocoder.stage import VocoderStage
 
 SPEC = AudioSpec()
@@ -112,6 +115,16 @@ def test_diffusion_and_vocoder(folder):
     assert np.array_equal(vocoder.run([{Mel: mels[1]}], seeds=[0])[0].samples, sounds[1].samples)
     with pytest.raises(checkpoint.CheckpointError, match="another mel"):
         vocoder.run([{Mel: Mel(mels[0].frames, "other")}], seeds=[0])
+
+
+@pytest.mark.parametrize("decoder", [tinyvits.SMALL["decoder"], tinyvits.NOISY], ids=["hifigan", "source_filter"])
+def test_vits(tmp_path, decoder):
+    stage = VitsStage.load(VitsConfig(str(tinyvits.write(tmp_path / "vits", decoder=decoder, speakers=[]))), "cpu")
+    items = [{Phonemes: p, Voice: voice(i)} for i, p in enumerate(ITEMS)]
+    together = stage.run(items, seeds=[1, 2, 3])
+    alone = [stage.run([item], seeds=[seed])[0] for item, seed in zip(items, [1, 2, 3], strict=True)]
+    assert [a.samples.tobytes() for a in together] == [a.samples.tobytes() for a in alone]
+    assert stage.run([items[0]], seeds=[9])[0].samples.tobytes() != alone[0].samples.tobytes()
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):

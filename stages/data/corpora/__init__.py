@@ -19,7 +19,7 @@ from typing import Any
 from stages.core.config import ConfigError, build, merge, near_miss, parse_set, read_with_base
 from stages.data.recording import Problem, Recording
 
-STEPS = ("out", "workers", "clean", "split", "align")
+STEPS = ("out", "workers", "audio", "clean", "split", "align")
 """keys of a config that are about what follows the reading, not about the corpus"""
 
 

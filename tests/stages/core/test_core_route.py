@@ -23,7 +23,7 @@ def test_defaults_preset_and_sets_are_laid_over_each_other(world):
     ("arguments", "message"),
     [
         (("tortose",), "unknown pipeline 'tortose'; did you mean 'tortoise'"),
-        (("vits",), "'vits' is not there yet"),
+        (("fastpitch",), "'fastpitch' is not there yet"),
         (("tortoise", "fats"), "unknown preset 'fats'; did you mean 'fast'"),
         (("tortoise", None, ["difusion.steps=3"]), "unknown stage 'difusion'; did you mean 'diffusion'"),
         (("tortoise", None, ["diffusion.stps=3"]), "unknown key 'stps'; did you mean 'steps'"),

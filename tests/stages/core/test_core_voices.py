@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from stages.core.audio import AudioError
+from stages.core.route import audio_spec, load_route, voice_rate
 from stages.core.voices import VoiceError, list_voices, load_voice
 
 
@@ -52,3 +53,15 @@ def test_bad_entry(world):
     (world / "voices" / "rms" / "voice.yaml").write_text("name: rms\nclip: ../slt/clip.wav\nlicence: x\n")
     with pytest.raises(VoiceError, match="file name within the folder"):
         load_voice("rms")
+
+
+def test_a_voice_is_heard_at_the_rate_of_the_stages_that_hear_it(tmp_path):
+    (tmp_path / "config.yaml").write_text("audio: {sample_rate: 22050, n_fft: 1024, hop: 256}\n")
+    usual = load_voice("slt")
+    assert voice_rate(load_route("tortoise")) == usual.clip.sample_rate == 16000
+    route = load_route("tortoise", None, [f"autoregressive.checkpoint={tmp_path}"])
+    own = load_voice("slt", voice_rate(route))
+    assert own.clip.sample_rate == 22050 and own.digest != usual.digest
+    assert own.clip.samples.size == pytest.approx(usual.clip.samples.size * 22050 / 16000, abs=2)
+    by_name = load_route("vits", None, [f"vits.checkpoint={tmp_path}"])  # its stage knows voices by name
+    assert voice_rate(by_name) == 16000 and audio_spec(by_name).sample_rate == 22050

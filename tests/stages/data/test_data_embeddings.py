@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tinybert
 import tinycorpus
 
 from stages.core.artifacts import ArtifactStore
 from stages.core.audio import AudioSpec
 from stages.core.config import ConfigError
 from stages.data import codes, derived, embeddings
-from stages.data.embeddings import speaker_embeddings, text_embeddings, word_places
+from stages.data.embeddings import speaker_embeddings, text_embeddings
 from stages.data.features import build_features, load_features
+from stages.nn.words import word_places
 
 VOICES = Path(__file__).resolve().parents[3] / "artifacts" / "voices"
 
@@ -66,28 +68,8 @@ def test_word_places_follow_the_words():
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
-    """Folder of a tiny encoder whose tokenizer cuts words into letters that it knows."""
-    import torch
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.pre_tokenizers import Whitespace
-    from tokenizers.processors import TemplateProcessing
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("bert")
-    letters = "abcdefghijklmnopqrstuvwxyz'"
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{c}" for c in letters), "the", "harbor"]
-    vocabulary = {name: n for n, name in enumerate(names)}
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(folder)
-    size = dict(vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BertModel(BertConfig(**size, max_position_embeddings=80))
-    model.save_pretrained(folder)
-    return folder
+    """Folder of a tiny encoder."""
+    return tinybert.write(tmp_path_factory.mktemp("bert"))
 
 
 def test_phones_have_the_vector_of_their_word(tmp_path, bert, monkeypatch):

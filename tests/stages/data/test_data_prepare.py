@@ -1,7 +1,9 @@
 """The steps from a corpus to training data: every utterance is accounted for, and a second run opens nothing."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import tinycorpus
 
@@ -114,6 +116,23 @@ def test_rows_without_timings_are_aligned_or_dropped(config, source, tmp_path, m
     assert not any(row.phones for row in read_manifest(tmp_path / "out" / "manifest.jsonl"))
 
 
+@pytest.mark.parametrize(("name", "rate"), [("22k", 22050), ("44k", 44100)])
+def test_other_rates_are_a_base_away(config, tmp_path, name, rate):
+    audio = Path(__file__).resolve().parents[3] / "configs" / "audio" / f"{name}.yaml"
+    config.write_text(f"base: [{audio}]\n" + config.read_text())
+    account = prepare(read_job(config, TONES))
+    corpus = load_features(account.features)
+    assert account.kept == 10 and corpus.spec.sample_rate == rate and corpus.mel.shape[1] == corpus.spec.n_mels
+    assert account.notes[-1].startswith(f"10 of 10 came at less than {rate} Hz: above half their own rate")
+    for i, row in enumerate(read_manifest(tmp_path / "out" / "manifest.jsonl")):
+        assert corpus.lengths[i] == corpus.spec.frames(round(row.duration * rate))
+        assert corpus.durations_of(i).sum() == corpus.lengths[i]
+    heard = corpus.pitch[corpus.pitch > 0].astype(float)
+    own = [110.0, 190.0]
+    assert np.mean([min(abs(f - p) / p for p in own) < 0.03 for f in heard]) > 0.9 and len(heard) > 200
+    assert prepare(read_job(config, TONES)) == account  # found, not made again
+
+
 def test_nothing_usable(config, source, tmp_path, capsys):
     for path in source.parent.rglob("*.wav"):
         path.write_bytes(b"no sound at all")
@@ -141,7 +160,7 @@ def test_an_export_is_a_corpus(kind, source, tmp_path):
         (["out="], "expected str"),
         (["out=''"], "give out"),
         (["workers=0"], "workers is 0"),
-        (["clean.sample_rate=22050"], "clean.sample_rate is 22050; the mel spectrogram is of 16000 Hz"),
+        (["clean.sample_rate=22050"], "clean.sample_rate is 22050; the mel spectrogram is of 16000 Hz: set audio"),
         (["clean.trimm=false"], "did you mean 'trim'"),
         (["align.aligner=mfa"], "mfa"),
         (["split.share=2"], "share"),

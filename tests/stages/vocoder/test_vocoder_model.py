@@ -7,10 +7,10 @@ import torch
 
 from stages.core import checkpoint
 from stages.core.audio import AudioSpec
-from stages.vocoder.discriminators import DiscriminatorConfig, Discriminators
-from stages.vocoder.hifigan import HifiGanConfig, HifiGanGenerator
+from stages.nn.discriminators import DiscriminatorConfig, Discriminators
+from stages.nn.hifigan import HifiGanConfig, HifiGanGenerator
 from stages.vocoder.model import Vocoder, VocoderModelConfig
-from stages.vocoder.source_filter import SourceFilterConfig, minimum_phase, pulse_train
+from stages.nn.source_filter import SourceFilterConfig, minimum_phase, pulse_train
 
 VERSIONS = {
     "V1": (HifiGanConfig(), 13.94e6),

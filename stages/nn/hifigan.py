@@ -53,15 +53,21 @@ class ResidualBlock(nn.Module):
 
 
 class HifiGanGenerator(nn.Module):
-    """Mel -> waveform; the product of the upsampling rates is the hop."""
+    """Frames (mel, or the latents of VITS) -> waveform; the product of the upsampling rates is the hop.
 
-    def __init__(self, config: HifiGanConfig, n_mels: int, hop: int) -> None:
+    Args:
+        inputs: channels of a frame.
+        condition: width of the speaker's vector, added to the first convolution (VITS); 0 = none.
+    """
+
+    def __init__(self, config: HifiGanConfig, inputs: int, hop: int, condition: int = 0) -> None:
         super().__init__()
         if math.prod(config.rates) != hop:
             raise ValueError(
                 f"the upsampling rates {config.rates} multiply to {math.prod(config.rates)}, but the hop is {hop}"
             )
-        self.inputs = weight_norm(nn.Conv1d(n_mels, config.channels, 7, padding=3))
+        self.inputs = weight_norm(nn.Conv1d(inputs, config.channels, 7, padding=3))
+        self.condition = nn.Conv1d(condition, config.channels, 1) if condition else None
         self.ups, self.blocks = nn.ModuleList(), nn.ModuleList()
         width = config.channels
         for rate, kernel in zip(config.rates, config.kernels, strict=True):
@@ -77,9 +83,11 @@ class HifiGanGenerator(nn.Module):
             )
         self.outputs = weight_norm(nn.Conv1d(width, 1, 7, padding=3))
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """mel (B, M, T) -> waveform (B, T * hop) in [-1, 1]."""
-        x = self.inputs(mel)
+    def forward(self, frames: Tensor, condition: Tensor | None = None) -> Tensor:
+        """frames (B, M, T), condition (B, G, 1) -> waveform (B, T * hop) in [-1, 1]."""
+        x = self.inputs(frames)
+        if self.condition is not None and condition is not None:
+            x = x + self.condition(condition)
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             x = up(F.leaky_relu(x, SLOPE))
             x = torch.stack([block(x) for block in cast(nn.ModuleList, blocks)]).mean(0)

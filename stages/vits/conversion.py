@@ -1,0 +1,178 @@
+"""Voice conversion: what one speaker of a model says, said by another (VITS, section 4.4). Plain Python.
+
+The sound's latents go through the flow as the one speaker's and back through it as the other's. Long sound is done in
+windows that know what is around them, so that memory does not grow with length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.core import voices
+from stages.core.audio import read_audio
+from stages.core.config import ConfigError
+from stages.core.hearing import RATE
+from stages.core.route import Route
+from stages.core.seeding import generator, item_seed
+from stages.core.speakers import speaker_model, speech_of
+from stages.core.types import Audio
+from stages.vits import cast
+from stages.vits.config import VitsConfig
+from stages.vits.model import Vits
+from stages.vits.stage import levelled, load_model, row
+
+WINDOW, CONTEXT = 20.0, 2.0
+"""seconds converted at a time, and known on either side of them: more than the papers' networks hear (1.7 s)"""
+FADE = 0.02
+"""seconds in which one window's sound turns into the next one's"""
+SILENCE = 1e-3
+"""peak below which there is nothing to hear (-60 dB)"""
+LEAST = 1.0
+"""seconds of speech without which nobody can tell who speaks"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for, checked."""
+
+    config: VitsConfig
+    cast: cast.Cast
+    source: str
+    """a speaker of the model; empty = the one whose named voice is most like the sound"""
+    target: str
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A sound in another voice."""
+
+    audio: Audio
+    source: str
+    target: str
+    similarity: float | None
+    """cosine of the source to its named voice, where nobody said who it is"""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        seconds = round(self.audio.samples.size / self.audio.sample_rate, 3)
+        likeness = None if self.similarity is None else round(self.similarity, 4)
+        return {"from": self.source, "voice": self.target, "similarity": likeness, "audio_seconds": seconds}
+
+    def told(self) -> str:
+        """For people."""
+        guess = "" if self.similarity is None else f" (by likeness, cosine {self.similarity:.2f}; say --from if not)"
+        return f"{self.source}{guess} -> {self.target}"
+
+
+def plan(route: Route, voice: str, source: str) -> Job:
+    """Checks everything that needs no weights.
+
+    Args:
+        voice: a speaker of the model, or what `voices.load_voice` takes and is one of them.
+
+    Raises:
+        ConfigError: a route without a stage vits, a model of one speaker, or a speaker that there is not.
+        CheckpointError, VoiceError, AudioError
+    """
+    config = next((node.config for node in route.nodes if node.spec.name == cast.STAGE), None)
+    if config is None:
+        raise ConfigError(f"route {route.name!r} has no stage {cast.STAGE!r}, which converts; give --pipeline vits")
+    found = cast.read_cast(config.checkpoint)
+    if len(found.speakers) < 2:
+        raise ConfigError(f"{found.folder} knows one speaker only; name a checkpoint of several")
+    if voice not in found.speakers:
+        number = cast.speaker_of(found, "", voices.load_voice(voice))
+        voice = found.speakers[number or 0]
+    if source:
+        cast.speaker_row(found, source)
+    elif not cast.named_voices(found):
+        raise ConfigError(
+            f"none of the speakers of {found.folder} is a named voice to compare with; say who speaks with --from"
+        )
+    return Job(config, found, source, voice)
+
+
+def convert(job: Job, path: str | Path, seed: int, device: str = "cpu") -> Converted:
+    """A sound file of any length and rate in the target's voice, at the model's rate.
+
+    Raises:
+        AudioError: a file that cannot be read.
+        ConfigError: too little speech to tell who speaks.
+        CheckpointError: weights that do not fit.
+    """
+    source, similarity = (job.source, None) if job.source else _likeliest(job.cast, path)
+    model, _ = load_model(job.config.checkpoint, device)
+    rate = model.config.audio.sample_rate
+    samples = torch.from_numpy(read_audio(path, rate)).to(device)
+    config = job.config
+    with torch.inference_mode():
+        was, shall = (_condition(model, job.cast, config, name, device) for name in (source, job.target))
+        wave = _windowed(model, samples, was, shall, config.noise_scale, seed)
+    return Converted(Audio(levelled(wave), rate), source, job.target, similarity)
+
+
+def _condition(model: Vits, found: cast.Cast, config: VitsConfig, name: str, device: str) -> Tensor | None:
+    """A speaker in the accent of its own: an accent that was asked for would be one of text, not of this sound."""
+    part = cast.part_of(found, VitsConfig(config.checkpoint), found.speakers.index(name))
+    return model.condition(row(part.speaker, device), row(part.accent, device))
+
+
+def _windowed(
+    model: Vits, samples: Tensor, source: Tensor | None, target: Tensor | None, noise_scale: float, seed: int
+) -> Tensor:
+    """samples (L,) -> (L,), window by window."""
+    spec = model.config.audio
+    fade = round(FADE * spec.sample_rate)
+    parts: list[Tensor] = []
+    for number, (start, end, before, after) in enumerate(_windows(samples.shape[0], spec.sample_rate, spec.hop)):
+        # each window draws from a generator of its own, so that what follows cannot change it
+        draws = generator(item_seed(seed, "vits.conversion", str(number)))
+        wave = model.convert(samples[None, before:after], source, target, draws, noise_scale)
+        lead = min(fade, start - before)
+        own = wave[start - before - lead : end - before]
+        if parts and lead:
+            ramp = torch.linspace(0.0, 1.0, lead, device=own.device)
+            parts[-1][-lead:] = parts[-1][-lead:] * (1 - ramp) + own[:lead] * ramp
+        parts.append(own[lead:].clone())
+    return torch.cat(parts)
+
+
+def _windows(length: int, rate: int, hop: int) -> Iterator[tuple[int, int, int, int]]:
+    """(start, end, start of what is known, its end) of every window, starts on frames; the last one is never short."""
+    size, context = (round(seconds * rate / hop) * hop for seconds in (WINDOW, CONTEXT))
+    start = 0
+    while start < length:
+        end = length if length - start <= size + context else start + size
+        yield start, end, max(0, start - context), min(length, end + context)
+        start = end
+
+
+def _likeliest(found: cast.Cast, path: str | Path) -> tuple[str, float]:
+    """The speaker whose named voice is most like the sound, and the cosine. Raises ConfigError: too little speech."""
+    heard = _embedding(read_audio(path, RATE))
+    if heard is None:
+        raise ConfigError(f"{path}: holds less than {LEAST:g} s of speech, too little to tell who speaks; say --from")
+    known = {}
+    for name in cast.named_voices(found):
+        own = _embedding(voices.load_voice(name).clip.samples)
+        if own is not None:
+            known[name] = float(heard @ own)
+    if not known:
+        raise ConfigError("the named voices hold too little speech to compare with; say who speaks with --from")
+    best = max(known, key=lambda name: known[name])
+    return best, known[best]
+
+
+def _embedding(samples: np.ndarray) -> np.ndarray | None:
+    speech = speech_of(samples) if np.abs(samples).max() > SILENCE else np.empty(0, np.float32)
+    if speech.size < LEAST * RATE:
+        return None
+    vector = np.asarray(speaker_model().embed_utterance(speech), np.float32)
+    return vector / np.linalg.norm(vector)
