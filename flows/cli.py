@@ -161,7 +161,7 @@ def _corpus_options(command: argparse.ArgumentParser, out: bool = True) -> None:
 
 def _synthesis_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--voice", default="rms", help="a named voice or a sound file of 1 to 30 s (default: rms)")
-    command.add_argument("--preset", help="ultra_fast, fast (default), standard or high_quality")
+    command.add_argument("--preset", help="ultra_fast, fast (default), standard or high_quality; vits: steady, too")
     command.add_argument("--pipeline", default="tortoise", help="the route (default: tortoise)")
     command.add_argument("--seed", type=int, default=0, help="another seed, another reading (default: 0)")
     command.add_argument("--json", action="store_true", help="print one JSON object as the last line")

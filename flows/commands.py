@@ -10,9 +10,11 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from flows.progress import Progress
 
 if TYPE_CHECKING:
     from flows.batch import Job, Request
@@ -98,26 +100,10 @@ def _tell(report: dict[str, Any], result: Result, as_json: bool) -> None:
 
 
 def convert(arguments: Namespace) -> int:
-    """`caretta convert`: a sound file in another voice, in-process."""
-    start = time.perf_counter()
-    output = Path(arguments.output)
-    from flows import outputs
-    from stages.core.route import load_route
-    from stages.vits import conversion
+    """`caretta convert`: a sound file in another voice."""
+    from flows.convert import main as convert
 
-    outputs.check_sound_path(output)
-    route = load_route(arguments.pipeline, arguments.preset, arguments.set)
-    outputs.check_route(output.suffix, route)
-    job = conversion.plan(route, arguments.voice, arguments.source)
-    found = conversion.convert(job, arguments.input, arguments.seed, route.devices[0])
-    outputs.write_sound(output, found.audio)
-    report = found.plain() | {
-        "seconds": round(time.perf_counter() - start, 3), "seed": arguments.seed, "output": arguments.output
-    }  # fmt: skip
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print(f"{output}: {report['audio_seconds']:.2f} s, {found.told()}, in {report['seconds']:.1f} s")
+    convert(arguments)
     return ALL_OK
 
 
@@ -388,32 +374,3 @@ def evaluate(arguments: Namespace) -> int:
     from flows.evaluate import main as evaluate
 
     return evaluate(arguments.config, arguments.set) or ALL_OK
-
-
-class Progress:
-    """A progress bar on stderr when it is a terminal; otherwise silent. As a context it gives the function to call."""
-
-    def __init__(self, unit: str):
-        self.unit = unit
-        self.bar: Any = None
-        self.task: Any = None
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self.advance
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def advance(self, done: int, total: int) -> None:
-        """`done` more are finished of `total`."""
-        if total < 2 or not sys.stderr.isatty():
-            return
-        if self.bar is None:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.bar = Progress(console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task(self.unit, total=total)
-            self.bar.start()
-        self.bar.advance(self.task, done)

@@ -19,7 +19,8 @@ def vits(arguments: Namespace) -> int:
     found = convert(arguments.folder, arguments.out, arguments.licence)
     config, reads, defaults = found.config, found.reads, found.defaults
     language = f", language {reads.language!r}" if reads.language else ""
-    print(f"{arguments.out}: {found.parameters / 1e6:.1f} M weights, {max(1, len(config.speakers))} speakers, "
+    speakers = f"{len(config.speakers)} speakers" if config.speakers else "1 speaker"
+    print(f"{arguments.out}: {found.parameters / 1e6:.1f} M weights, {speakers}, "
           f"{config.audio.sample_rate} Hz, reads {reads.unit}{language}, licence {found.licence}")  # fmt: skip
     controls = [f"--set vits.{name}={value:g}" for name, value in defaults.items()]
     speaker = [f"--set vits.speaker={config.speakers[0]}"] if config.speakers else []

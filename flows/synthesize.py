@@ -16,7 +16,7 @@ from flows.runtime import call, drain_flow
 from flows.shards import Course
 from stages.core.execute import keep_voices
 
-Preset = Literal["ultra_fast", "fast", "standard", "high_quality"]
+Preset = Literal["ultra_fast", "fast", "standard", "high_quality", "steady"]
 Format = Literal["wav", "flac", "ogg", "opus"]
 Runner = Literal["auto", "threads", "processes", "ray"]
 Export = Literal["ljspeech", "melotts", "nemo", "melle", "audiofolder", "jsonl"]
@@ -47,7 +47,7 @@ def synthesize(
         corpus: a .txt (one text per line), .jsonl or .csv (id, text, optionally voice) file
         out: folder of the results
         voice: a named voice, or the path of a clip of 1 to 30 seconds
-        preset: more candidates and more diffusion steps, the higher
+        preset: more candidates and more diffusion steps, the higher; steady (of vits): the same on every seed
         pipeline: the route, a name in configs/synthesize/ or the path of a YAML file
         seed: another seed, another reading
         sets: overrides, each stage.key=value

@@ -21,7 +21,7 @@ from stages.core.config import ConfigError
 from stages.core.execute import keep_voices, run_stage, run_until_done
 from stages.core.lineage import Record, document_record, lineage
 from stages.core.reports import RunReport, StageReport
-from stages.core.route import Route, check_checkpoints
+from stages.core.route import Route, check_checkpoints, check_voice
 from stages.core.types import Audio, Candidates, Phonemes, Voice
 from stages.core.units import Document, Unit, plan_unit, shards
 
@@ -66,6 +66,7 @@ class Pipeline:
         self.report = RunReport()
         self._split = split
         self._welcome: set[str] = set()
+        """digests of the voices that it can speak in"""
 
     def document(
         self,
@@ -84,7 +85,9 @@ class Pipeline:
         Raises:
             ConfigError: a pick of a sentence or a candidate that there is not, a voice that the route cannot speak in.
         """
-        self._check_voice(voice)
+        if voice.digest not in self._welcome:
+            check_voice(self.route, voice)
+            self._welcome.add(voice.digest)
         split = self._split or splitter()
         parts = [title] if title else []
         parts += re.split(r"\n[ \t\r]*\n", text.replace("\r\n", "\n"))
@@ -110,14 +113,6 @@ class Pipeline:
             headed=bool(title and sentences[0]),
             pauses=(pauses.sentence, pauses.paragraph, pauses.title),
         )
-
-    def _check_voice(self, voice: Voice) -> None:
-        if voice.digest in self._welcome:
-            return
-        for node in self.route.nodes:
-            if node.spec.check_voice:
-                node.spec.check_voice(node.config, voice)
-        self._welcome.add(voice.digest)
 
     def unit(self, text: str, voice: str, seed: int, pick: int | None = None) -> Unit:
         """The keys and seeds of one sentence. Raises CheckpointError when weights cannot be read."""

@@ -278,6 +278,13 @@ def check_checkpoints(route: Route) -> None:
         before.append(node.spec.gives)
 
 
+def check_voice(route: Route, voice: Voice) -> None:
+    """Refuses a voice that a stage's weights cannot speak in. Raises ConfigError, CheckpointError."""
+    for node in route.nodes:
+        if node.spec.check_voice:
+            node.spec.check_voice(node.config, voice)
+
+
 def audio_spec(route: Route) -> AudioSpec | None:
     """The AudioSpec of the checkpoint that gives the sound; None where no checkpoint says it.
 

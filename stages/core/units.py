@@ -93,9 +93,7 @@ def plan_unit(route: Route, text: str, voice: str, seed: int, pick: int | None =
     for index, node in enumerate(route.nodes):
         spec, reads = node.spec, route.reads(index)
         if index in route.takes:
-            inputs_of = [
-                [each[k][i] if k in each else known[k] for k in reads] for i in range(len(each[RankedCodes]))
-            ]
+            inputs_of = [[each[k][i] if k in each else known[k] for k in reads] for i in range(len(each[RankedCodes]))]
             pieces = [make_step(node, inputs, seed) for inputs in inputs_of]
             step = Step(tuple(p.keys[0] for p in pieces), tuple(p.seeds[0] for p in pieces))
             each[spec.gives] = list(step.keys)

@@ -20,9 +20,7 @@ from stages.text.stress.config import SPEC as STRESS
 VERSION = [2, TEXT.version, STRESS.version]
 
 
-def tones_of(
-    corpus: Corpus, workers: int = 2, progress: Callable[[int, int], None] | None = None
-) -> np.ndarray:
+def tones_of(corpus: Corpus, workers: int = 2, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
     """Tones (0 to TONES - 1) at the corpus's phones: (sum P,) int8, a memory map beside the features.
 
     The text stage reads each utterance's text, the stress stage knows its words, and what was said is laid beside

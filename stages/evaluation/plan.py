@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stages.core import route as routes
 from stages.core.checkpoint import CheckpointError
 from stages.core.config import ConfigError, read_with_base
-from stages.core.route import Route, load_route
+from stages.core.route import Route, check_voice, load_route
 from stages.core.types import Voice
 from stages.evaluation.bench import Bench, Output, Sentence
 from stages.evaluation.config import Entry, EvaluateConfig, Matrix
@@ -58,6 +58,7 @@ def plans(
         try:
             own = _route_of(entry, config, route)
             check_weights("pipeline", own, config.codes)
+            _check_voices(own, voices)
             found.append(Plan(entry, own, SYSTEMS["pipeline"].run, chain=True, optional=True))
         except (ConfigError, CheckpointError) as error:
             failed.append(Failed(entry.name, " ".join(str(error).split())))
@@ -76,7 +77,14 @@ def _planned(
     own = _route_of(entry, config, route)
     check_weights(kind, own, config.codes)
     system = SYSTEMS[kind]
+    if system.chain:
+        _check_voices(own, voices)
     return Plan(entry, own, system.run, system.teacher, chain=kind == "pipeline")
+
+
+def _check_voices(route: Route, voices: Sequence[Voice]) -> None:
+    for voice in voices:
+        check_voice(route, voice)
 
 
 def _route_of(entry: Entry, config: EvaluateConfig, route: Route) -> Route:

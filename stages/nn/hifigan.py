@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import cast
@@ -90,7 +91,8 @@ class HifiGanGenerator(nn.Module):
             x = x + self.condition(condition)
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             x = up(F.leaky_relu(x, SLOPE))
-            x = torch.stack([block(x) for block in cast(nn.ModuleList, blocks)]).mean(0)
+            parts = [block(x) for block in cast(nn.ModuleList, blocks)]
+            x = functools.reduce(torch.add, parts) / len(parts)  # a stack of them would be one more copy of each
         return torch.tanh(self.outputs(F.leaky_relu(x))).squeeze(1)
 
     def fold_weight_norm(self) -> None:

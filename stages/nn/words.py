@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,20 @@ def _digest_once(folder: str, stamps: tuple[tuple[int, int], ...]) -> str:
     return digest([file_digest(Path(folder) / name) for name in FILES])
 
 
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws a bar for every file that it reads: a second of noise in the output of a command."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 class WordEncoder:
     """A pretrained transformers encoder (Devlin et al. 2019) from a local folder; nothing is downloaded."""
 
@@ -50,7 +65,8 @@ class WordEncoder:
         self.folder, self.device = str(folder), device
         try:
             self.tokenizer = PreTrainedTokenizerFast.from_pretrained(self.folder, local_files_only=True)
-            with torch.random.fork_rng(devices=[]):  # what follows must not depend on whether this ran
+            # random numbers that it draws are nobody else's
+            with torch.random.fork_rng(devices=[]), _without_bars():
                 model, found = AutoModel.from_pretrained(
                     self.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
                 )

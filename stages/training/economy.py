@@ -9,14 +9,24 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-BLOCKS = ("blocks", "resblocks")
+BLOCKS = ("blocks", "resblocks", "layers", "couplings")
 """what the models here, and open_clip's, call the list of their repeated blocks"""
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """The repeated blocks of a model: where its activations and its time are."""
-    lists = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in BLOCKS]
-    return [block for found in lists if isinstance(found, nn.ModuleList) for block in found]
+    """The repeated blocks of a model: where its activations and its time are. Those within a block are its own."""
+    out: list[nn.Module] = []
+    taken: tuple[str, ...] = ()
+    for name, found in model.named_modules():
+        if isinstance(found, nn.ModuleList) and name.rsplit(".", 1)[-1] in BLOCKS and not name.startswith(taken):
+            taken += (f"{name}.",)
+            out += _flat(found)
+    return out
+
+
+def _flat(found: nn.Module) -> list[nn.Module]:
+    """The modules of a list, and of lists in it (HiFi-GAN's blocks by rate)."""
+    return [block for part in found for block in _flat(part)] if isinstance(found, nn.ModuleList) else [found]
 
 
 def recompute_activations(model: nn.Module) -> int:

@@ -71,7 +71,7 @@ class VitsBatches:
             )
             raise ConfigError(
                 f"{self.corpus.folder}: {self.corpus.ids[i]} has {symbols[i] if phones[i] else 0} symbols in "
-                f"{lengths[i]} frames, and each needs a frame of its own ({len(wrong)} of {len(rows)} utterances); {mend}"
+                f"{lengths[i]} frames, and each needs its own ({len(wrong)} of {len(rows)} utterances); {mend}"
             )
 
     def batch(self, step: int) -> dict[str, Any]:

@@ -73,12 +73,12 @@ def _read(where: Path, stamp: int) -> Cast:
     path = where / checkpoint.CONFIG
     values = read_yaml(path)
     try:
-        tables = [tuple(map(str, values.get(kind) or ())) for kind in ("speakers", "accents", "languages")]
+        tables = {kind: tuple(map(str, values.get(kind) or ())) for kind in ("speakers", "accents", "languages")}
         accent_of = {str(k): str(v) for k, v in dict(values.get("accent_of") or {}).items()}
         tones, bert = int(values.get("tones") or 0), int(values.get("bert") or 0)
     except (TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"{path}: does not say who speaks ({error}); restore the checkpoint") from None
-    return Cast(where, *tables, accent_of, tones, bert)
+    return Cast(where, tables["speakers"], tables["accents"], tables["languages"], accent_of, tones, bert)
 
 
 def check(config: VitsConfig, before: Sequence[type]) -> None:

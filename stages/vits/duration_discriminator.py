@@ -59,7 +59,7 @@ class StackedDurations(nn.Module):
     Its scores are those of the phones that are there, so that the least-squares losses are means over phones; there
     are no feature maps to match. In an objective, with `hidden` detached:
 
-        real, fake = (stacked(hidden, mask, d) for d in (log_durations(durations, mask), predicted))
+        real, fake = (stacked(hidden, mask, logs) for logs in (true, predicted))
         losses["_duration_discriminator"], adversarial, _ = adversary(fake, real)
         losses["duration_adversarial"] = weight * adversarial
     """

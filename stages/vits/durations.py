@@ -18,7 +18,7 @@ from stages.vits.blocks import ChannelNorm
 from stages.vits.splines import rational_quadratic
 
 LEAST = 1e-6
-"""frames added to a duration before its logarithm is taken"""
+"""frames added to a duration before its logarithm is taken, which the deterministic predictor aims at"""
 _LEAST_REST = 1e-5
 """frames that are left at least of a duration without its fraction `u`"""
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
@@ -62,11 +62,6 @@ class DurationsConfig:
             raise ValueError(f"durations.bins is {self.bins}; give 2 to 100")
         if not self.tail > 0:
             raise ValueError(f"durations.tail is {self.tail:g}; give a number above 0")
-
-
-def log_durations(durations: Tensor, mask: Tensor) -> Tensor:
-    """What the deterministic predictor aims at: durations (B, 1, P) in frames -> (B, 1, P), 0 where no phone is."""
-    return (durations + LEAST).log() * mask
 
 
 class DepthwiseConv(nn.Conv1d):
@@ -222,7 +217,8 @@ class StochasticDurationPredictor(nn.Module):
             noise: (B, 2, P) normal, times how much the rhythm shall vary (`noise_scale_w`); 0 = the steady rhythm.
 
         Returns:
-            (B, 1, P), 0 where no phone is.
+            (B, 1, P), 0 where no phone is. The whole duration is the next larger number of frames: what was learnt are
+            durations less a fraction.
         """
         return self.flow.inverse(noise, mask, self._heard(hidden, mask, condition), whole=False)[:, :1]
 
@@ -264,8 +260,3 @@ class DurationPredictor(nn.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = self.dropout(norm(F.relu(conv(x * mask))))
         return self.after(x) * mask
-
-    def loss(self, hidden: Tensor, mask: Tensor, durations: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Mean squared error of the logarithms (FastSpeech 2, section 2.3): the mean over all phones."""
-        wrong = self(hidden, mask, condition) - log_durations(durations, mask)
-        return wrong.square().sum() / mask.sum()

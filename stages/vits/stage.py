@@ -12,6 +12,7 @@ from stages.core import checkpoint, symbols
 from stages.core.seeding import generator
 from stages.core.stage import Item
 from stages.core.types import Audio, Voice
+from stages.nn.fast_conv import quicken
 from stages.vits import cast
 from stages.vits.blocks import fold_weight_norm
 from stages.vits.config import SPEC, VitsConfig
@@ -67,6 +68,8 @@ def load_model(folder: str, device: str) -> tuple[Vits, dict[str, Any]]:
     model = Vits(checkpoint.model_config(found, VitsModelConfig))
     checkpoint.load_strict(model, found)
     fold_weight_norm(model)
+    if device == "cpu":
+        quicken(model.decoder)
     return model.eval().to(device), found.meta
 
 

@@ -166,5 +166,5 @@ def _spoken(character: str) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _tell(character: str, language: str) -> None:
     """Once per character and language, however many sentences have it."""
-    log.warning("%s is not spoken: the checkpoint%s has no symbol for it", ascii(character),
+    log.warning("%s is not read: the checkpoint%s has no symbol for it", ascii(character),
                 f" for {language!r}" if language else "")  # fmt: skip

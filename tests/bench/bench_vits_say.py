@@ -91,8 +91,9 @@ def main() -> None:
         report["rtf"][name] = round(statistics.median(rtf), 4)
         report["cpu_rtf"][name] = round(statistics.median(each.cpu / each.audio for each in found), 4)
         stages = {s: statistics.median(each.stages[s] / each.audio for each in found) for s in found[0].stages}
+        shares = ", ".join(f"{stage} {value:.4f}" for stage, value in stages.items())
         print(f"{name:10} {routes[name].preset:8} {report['rtf'][name]:10.4f} {min(rtf):7.4f} {max(rtf):7.4f} "
-              f"{report['cpu_rtf'][name]:8.4f}  " + ", ".join(f"{s} {value:.4f}" for s, value in stages.items()))  # fmt: skip
+              f"{report['cpu_rtf'][name]:8.4f}  {shares}")  # fmt: skip
     if {"vits", "tortoise"} <= set(report["rtf"]):
         report["faster"] = round(report["rtf"]["tortoise"] / report["rtf"]["vits"], 2)
         print(f"vits is {report['faster']:.1f} x as fast as tortoise; bar {BAR}: "

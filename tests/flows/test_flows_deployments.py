@@ -138,7 +138,7 @@ def test_every_flow_is_deployed_with_a_form(prefect):
         assert set(deployment["parameters"]) <= set(schema)
     form = found["synthesize"]["parameter_openapi_schema"]
     assert form["required"] == ["corpus", "out"]
-    assert form["properties"]["preset"]["enum"] == ["ultra_fast", "fast", "standard", "high_quality"]
+    assert form["properties"]["preset"]["enum"] == ["ultra_fast", "fast", "standard", "high_quality", "steady"]
     assert form["properties"]["runner"]["enum"] == ["auto", "threads", "processes", "ray"]
     assert form["properties"]["format"]["enum"] == ["wav", "flac", "ogg", "opus"]
     assert form["properties"]["seed"]["type"] == "integer" and form["properties"]["book"]["type"] == "boolean"

@@ -12,8 +12,11 @@ import soundfile
 import tinyvits
 
 from flows import cli
-from stages.core.config import read_yaml
+from stages.core.config import ConfigError, read_yaml
 from stages.core.route import ROUTES, load_route
+from stages.core.voices import load_voice
+from stages.evaluation.config import EvaluateConfig
+from stages.evaluation.plan import plans
 from stages.evaluation.systems import check_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +141,7 @@ def test_the_shipped_route_has_the_presets():
         assert steady == (preset == "steady")
 
 
-def test_evaluation_refuses_systems_that_need_codes(weights):
+def test_evaluation_refuses_systems_that_need_codes_and_strangers(weights):
     route = load_route("vits", sets=[f"vits.checkpoint={weights / '16000'}"])
     check_weights("pipeline", route, "")
     for system, message in (
@@ -148,6 +151,10 @@ def test_evaluation_refuses_systems_that_need_codes(weights):
     ):
         with pytest.raises(ValueError, match=message):
             check_weights(system, route, "")
+    config = EvaluateConfig(systems=("pipeline",), pipeline="vits")
+    assert plans(config, route, (), [load_voice("rms"), load_voice("slt")])[0][0].chain
+    with pytest.raises(ConfigError, match="voice 'awb' is no speaker of"):
+        plans(config, route, (), [load_voice("rms"), load_voice("awb")])
 
 
 @pytest.mark.slow

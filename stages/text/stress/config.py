@@ -13,6 +13,4 @@ class StressConfig:
     """Nothing can be told: the words and their phones say all."""
 
 
-SPEC = StageSpec(
-    "stress", 1, StressConfig, needs=(Phonemes,), gives=Tones, random=False, batch=64, device="cpu"
-)
+SPEC = StageSpec("stress", 1, StressConfig, needs=(Phonemes,), gives=Tones, random=False, batch=64, device="cpu")

@@ -86,7 +86,9 @@ STEADY = ("vits.noise_scale=0", "vits.noise_scale_w=0")
 def speak(tmp_path, stages, checkpoint, *sets):
     """The pipeline's report and the sound of a sentence."""
     file = tmp_path / "own.yaml"
-    file.write_text(f"stages: [{', '.join(stages)}]\npreset: a\npresets: {{a: {{}}}}\ncache: {{dir: {tmp_path}/cache}}\n")
+    file.write_text(
+        f"stages: [{', '.join(stages)}]\npreset: a\npresets: {{a: {{}}}}\ncache: {{dir: {tmp_path}/cache}}\n"
+    )
     route = load_route(str(file), None, [f"vits.checkpoint={checkpoint}", *sets])
     pipeline = Pipeline(route)
     document = pipeline.document("The harbor was quiet.", load_voice("slt"), 1)
@@ -119,3 +121,10 @@ def test_the_route_hears_words_and_stress_where_stages_give_them(encoder, tmp_pa
         speak(tmp_path, ["text", "stress", "vits"], hears)
     with pytest.raises(ConfigError, match="leave stage bert out"):
         speak(tmp_path, ["text", "bert", "vits"], plain, given)
+
+
+def test_a_checkpoint_says_which_encoder_it_was_trained_with(encoder, tiny_objective):
+    objective = tiny_objective("vits", "network.bert=16", f"objective.bert={encoder}")
+    batch = objective.batch(0)
+    assert objective.meta()["bert"] == model_digest(encoder)
+    assert batch["bert"].shape == (*batch["symbols"].shape, 16) and batch["bert"].abs().sum(2).gt(0).any(1).all()

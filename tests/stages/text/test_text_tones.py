@@ -1,4 +1,4 @@
-"""Tones: the stress of words that are listed, formed, guessed, spelled or a user's own; the phones stay as they were."""
+"""Tones: the stress of words that are listed, formed, guessed, spelled or a user's own; phones stay as they were."""
 
 import pytest
 

@@ -108,9 +108,10 @@ def test_overflow_skips_the_step_and_counts_it(tiny_run, tmp_path, monkeypatch):
         again.run()
 
 
-@pytest.mark.parametrize("model", ["codes", "autoregressive", "rerank", "diffusion", "vocoder"])
+@pytest.mark.parametrize("model", ["codes", "autoregressive", "rerank", "diffusion", "vocoder", "vits"])
 def test_recomputed_activations_change_no_bit(tiny_objective, model):
     sets = ["network.dropout=0.1"] if model == "autoregressive" else []
+    sets += ["network.flow.dropout=0.1"] if model == "vits" else []
     kept, recomputed = (tiny_objective(model, *sets, f"trainer.gradient_checkpointing={v}") for v in ("false", "true"))
     batch = kept.batch(0)
     for objective in (kept, recomputed):

@@ -7,6 +7,7 @@ import logging
 from contextlib import contextmanager
 
 import pytest
+import theirvits
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -21,39 +22,6 @@ from stages.vits.huggingface import convert
 from stages.vits.model import Controls, Vits, VitsModelConfig
 from stages.vits.text_encoder import TextInput
 from stages.vits.tokens import Reads, ids_for, read
-
-LETTERS = "k' abcdefghijlmnopqrstuvwxyz-"
-TINY = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 24, "flow_size": 12,
-    "spectrogram_bins": 33, "upsample_initial_channel": 16, "upsample_rates": [4, 2], "upsample_kernel_sizes": [8, 4],
-    "resblock_kernel_sizes": [3, 5], "resblock_dilation_sizes": [[1, 3], [1, 2]], "window_size": 3,
-    "duration_predictor_filter_channels": 20, "prior_encoder_num_flows": 2, "prior_encoder_num_wavenet_layers": 3,
-    "posterior_encoder_num_wavenet_layers": 3, "wavenet_dilation_rate": 2, "duration_predictor_num_flows": 3,
-    "vocab_size": 30,
-}  # fmt: skip
-
-
-def write_folder(folder, tokenizer=None, **changes):
-    """A folder as `save_pretrained` leaves it, with random weights; the model too."""
-    from transformers import VitsConfig, VitsModel
-
-    torch.manual_seed(0)
-    model = VitsModel(VitsConfig(**(TINY | changes))).eval()
-    with torch.no_grad():  # what starts at zero would hide a wrong order
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-        model.decoder.conv_post.weight *= 0.01  # or the waveform is but 1 and -1
-    model.save_pretrained(folder)
-    table = {letter: i for i, letter in enumerate(LETTERS)} | {"<unk>": len(LETTERS)}
-    (folder / "vocab.json").write_text(json.dumps(table))
-    says = {"pad_token": "k", "unk_token": "<unk>", "language": "eng", "phonemize": False, "add_blank": True}
-    (folder / "tokenizer_config.json").write_text(json.dumps(says | (tokenizer or {})))
-    return model
-
-
-def edit(path, **changes):
-    values = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps(values))
 
 
 @contextmanager
@@ -87,7 +55,7 @@ def ours(folder):
 @torch.inference_mode()
 def test_the_waveform_is_that_of_transformers(tmp_path, monkeypatch, changes, speaker):
     with torch.inference_mode(False):
-        theirs = write_folder(tmp_path / "in", **changes)
+        theirs = theirvits.write(tmp_path / "in", **changes)
     convert(tmp_path / "in", tmp_path / "out", "CC-BY-NC 4.0")
     model, meta = ours(tmp_path / "out")
     assert meta["licence"] == "CC-BY-NC 4.0" and meta["defaults"]["noise_scale_w"] == 0.8
@@ -104,7 +72,7 @@ def test_the_waveform_is_that_of_transformers(tmp_path, monkeypatch, changes, sp
 
 
 def test_both_stored_forms_of_weight_norm_and_a_weight_of_zeros(tmp_path):
-    write_folder(tmp_path / "in")
+    theirvits.write(tmp_path / "in")
     path = tmp_path / "in" / "model.safetensors"
     stored = load_file(path)
     stored["decoder.upsampler.0.weight"][2] = 0  # plain there, normed here: its direction is nobody's
@@ -129,7 +97,7 @@ def test_both_stored_forms_of_weight_norm_and_a_weight_of_zeros(tmp_path):
 def folder(tmp_path_factory):
     """One folder, for tests that copy what they change."""
     place = tmp_path_factory.mktemp("huggingface") / "in"
-    write_folder(place)
+    theirvits.write(place)
     return place
 
 
@@ -257,8 +225,8 @@ def test_what_is_not_read_is_told_once(caplog):
     with caplog.at_level(logging.WARNING, "caretta.vits"):
         assert ids_for(phonemes("Ça!"), meta) == [0, 1, 0] == ids_for(phonemes("ça"), meta)
     assert [record.getMessage() for record in caplog.records] == [
-        r"'\xe7' is not spoken: the checkpoint for 'fra' has no symbol for it",
-        "'!' is not spoken: the checkpoint for 'fra' has no symbol for it",
+        r"'\xe7' is not read: the checkpoint for 'fra' has no symbol for it",
+        "'!' is not read: the checkpoint for 'fra' has no symbol for it",
     ]
     three = phonemes("3 ab.", "three", "ab")
     assert ids_for(three, meta | {"reads": {"add_blank": False}}) == [1, 2]

@@ -13,7 +13,7 @@ from stages.core import checkpoint
 from stages.core.config import ConfigError
 from stages.data import prepare
 from stages.training.memory import activations, estimate
-from stages.training.run import make_trainer
+from stages.training.run import make_trainer, read_run
 
 ROOT = Path(__file__).resolve().parents[3]
 JUDGES = ("sound", "durations")
@@ -156,6 +156,13 @@ def test_a_text_without_phones_or_too_long_for_its_sound_is_one_sentence(tiny_ru
         with pytest.raises(ConfigError, match=said) as caught:
             make_trainer(tiny_run("vits", *sets, f"manifest={manifest}"))
         assert "\n" not in str(caught.value) and rows[2]["id"] in str(caught.value)
+
+
+@pytest.mark.parametrize(("data", "train"), [("ljspeech-22k", "vits"), ("melotts-44k", "melo")])
+def test_data_configs_make_what_the_large_ones_train_on(data, train):
+    job, run = prepare.read_job(ROOT / f"configs/data/{data}.yaml"), read_run(ROOT / f"configs/train/vits/{train}.yaml")
+    assert job.config.audio == run.audio and job.config.clean.sample_rate == run.audio.sample_rate
+    assert run.manifest == f"{job.config.out}/manifest.jsonl"
 
 
 def test_melotts_lines_are_prepared_trained_on_and_spoken(tiny_run, tmp_path):

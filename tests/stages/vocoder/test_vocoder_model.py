@@ -9,8 +9,8 @@ from stages.core import checkpoint
 from stages.core.audio import AudioSpec
 from stages.nn.discriminators import DiscriminatorConfig, Discriminators
 from stages.nn.hifigan import HifiGanConfig, HifiGanGenerator
-from stages.vocoder.model import Vocoder, VocoderModelConfig
 from stages.nn.source_filter import SourceFilterConfig, minimum_phase, pulse_train
+from stages.vocoder.model import Vocoder, VocoderModelConfig
 
 VERSIONS = {
     "V1": (HifiGanConfig(), 13.94e6),
