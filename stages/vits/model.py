@@ -155,7 +155,10 @@ class Vits(nn.Module):
         out = torch.zeros_like(prior.mask)
         if ratio > 0 and self.stochastic is not None:
             noise = torch.randn(len(out), 2, out.shape[2], generator=generator).to(out) * controls.noise_scale_w
-            out = out + ratio * self.stochastic.sample(prior.hidden, prior.mask, noise, condition)
+            logs = self.stochastic.sample(prior.hidden, prior.mask, noise, condition)
+            if self.config.rounding == "nearest":  # it learns durations less a fraction, half a frame on average
+                logs = (logs.exp() + 0.5).log() * prior.mask
+            out = out + ratio * logs
         if ratio < 1 and self.deterministic is not None:
             out = out + (1 - ratio) * self.deterministic(prior.hidden, prior.mask, condition)
         return out
