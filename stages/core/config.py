@@ -97,6 +97,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
+def least(config: Any, value: float, *names: str) -> None:
+    """Raises ValueError, for `__post_init__`, when a field of that name is below `value`."""
+    for name in names:
+        if not getattr(config, name) >= value:
+            raise ValueError(f"{name} is {getattr(config, name):g}; give {value:g} or more")
+
+
 def to_plain(config: Any) -> Any:
     """A config dataclass as plain dicts, lists and scalars (what YAML and JSON can hold)."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

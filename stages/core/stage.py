@@ -59,8 +59,8 @@ class StageSpec:
     """types that it reads as well where an earlier stage of the route gives them; a route without such a stage has the
     keys that it would have without this field"""
     content: Callable[[Any], dict[str, Any]] | None = None
-    """gets a configuration; what enters the key in the place of the fields that it names: the digest of a folder's
-    content for its path"""
+    """gets a configuration; what enters the key in the place of the fields that it names, or beside them: the digest
+    of a folder's content for its path"""
     gathers: bool = False
     """True for the last stage of a route that listens: it gets what each candidate gave, and gives a `Choice` of one
     (its item holds a tuple, by candidate, for every needed type that there is one of per candidate; no `Audio`)"""

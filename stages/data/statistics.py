@@ -56,6 +56,8 @@ class CorpusStatistics:
     """by name, in the order of the corpus's speaker numbers"""
     symbols: tuple[str, ...]
     """those that occur, in the order of the symbol table"""
+    languages: tuple[str, ...]
+    """in the order of the corpus's language numbers"""
 
 
 def statistics(corpus: Corpus) -> CorpusStatistics:
@@ -81,6 +83,7 @@ def _statistics(corpus: Corpus) -> CorpusStatistics:
         _speech(corpus, np.arange(len(corpus))),
         speakers,
         tuple(symbol for number, symbol in enumerate(SYMBOLS) if number in used),
+        tuple(corpus.languages),
     )
 
 
@@ -105,16 +108,16 @@ def _energy(corpus: Corpus, i: int) -> np.ndarray:
 
 
 _MOMENTS = ("pitch_mean", "pitch_std", "energy_mean", "energy_std")
-FILLED = ("speakers", "symbols", *_MOMENTS)
+FILLED = ("speakers", "symbols", "languages", *_MOMENTS)
 """hyper-parameters that the corpus decides where nobody gave them"""
 
 
 def fill(network: Mapping[str, Any], fields: Mapping[str, Any], stats: CorpusStatistics) -> dict[str, Any]:
     """A model's hyper-parameters with those added that the corpus decides and nobody gave.
 
-    Known are `speakers` (their number, or their names in the corpus's order), `symbols` (the size of the symbol table,
-    or the symbols that occur), `pitch_mean` and `pitch_std` (ln Hz), `energy_mean` and `energy_std` (dB). An int field
-    gets the number, any other one the names.
+    Known are `speakers` (their number, or their names in the corpus's order), `languages` (likewise), `symbols` (the
+    size of the symbol table, or the symbols that occur), `pitch_mean` and `pitch_std` (ln Hz), `energy_mean` and
+    `energy_std` (dB). An int field gets the number, any other one the names.
 
     Args:
         network: the values that a training config gives; they win.
@@ -124,8 +127,8 @@ def fill(network: Mapping[str, Any], fields: Mapping[str, Any], stats: CorpusSta
         ConfigError: the model wants a number that the corpus does not have, such as the pitch of whispered speech.
     """
     out = dict(network)
-    names = {"speakers": tuple(stats.speakers), "symbols": stats.symbols}
-    counts = {"speakers": len(stats.speakers), "symbols": len(SYMBOLS)}
+    names = {"speakers": tuple(stats.speakers), "symbols": stats.symbols, "languages": stats.languages}
+    counts = {kind: len(found) for kind, found in names.items()} | {"symbols": len(SYMBOLS)}
     for name, found in names.items():
         if name in fields and name not in out:
             out[name] = counts[name] if fields[name].type in (int, "int") else list(found)

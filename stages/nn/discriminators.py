@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from stages.core.config import least
+
 SLOPE = 0.1
 Judgement = tuple[Tensor, list[Tensor]]
 """Scores and the feature maps of every layer."""
@@ -41,6 +43,7 @@ class DiscriminatorConfig:
             raise ValueError("no discriminator is named; give periods, scales or spectra")
         if min(self.periods, default=1) < 1 or self.scales < 0:
             raise ValueError(f"periods are 1 or more and scales 0 or more, not {self.periods} and {self.scales}")
+        least(self, 1, "period_width", "spectrum_width")
         groups = 16 if self.scale_kind == HIFIGAN else 8
         if self.scales and self.scale_width % groups:
             raise ValueError(f"scale_width is {self.scale_width}; give a multiple of {groups}, its groups of channels")

@@ -30,6 +30,19 @@ class HifiGanConfig:
     block_kernels: tuple[int, ...] = (3, 7, 11)
     block_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
 
+    def __post_init__(self) -> None:
+        if len(self.rates) != len(self.kernels) or len(self.block_kernels) != len(self.block_dilations):
+            raise ValueError("rates and kernels, block_kernels and block_dilations must have as many entries")
+        pairs = zip(self.rates, self.kernels, strict=True)
+        if any(rate < 1 or kernel < rate or (kernel - rate) % 2 for rate, kernel in pairs):
+            raise ValueError(f"kernels are {self.kernels}; each must be its rate {self.rates}, or an even number more")
+        if any(kernel % 2 == 0 for kernel in self.block_kernels):
+            raise ValueError(f"block_kernels are {self.block_kernels}; give odd numbers, so that samples stay in place")
+        if self.block not in (1, 2):
+            raise ValueError(f"block is {self.block}; give 1 (pairs of convolutions) or 2 (single ones)")
+        if self.channels < 2 ** len(self.rates):
+            raise ValueError(f"channels is {self.channels}, which {len(self.rates)} rates halve to nothing; give more")
+
 
 def _conv(channels: int, kernel: int, dilation: int) -> nn.Module:
     return weight_norm(nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=(kernel - 1) * dilation // 2))

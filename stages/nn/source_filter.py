@@ -136,7 +136,8 @@ class SourceFilterGenerator(nn.Module):
         b, t, _ = mel.shape
         base = (mel * self.spec.scale + self.spec.mean) @ self.envelope
         change = self.filters(self.norm(self.stack(self.inputs(mel)))).view(b, t, self.parts, 2, self.bins)
-        log_gain = (base.view(b, t, 1, 1, self.bins) + change).flatten(1, 2).clamp(-16.0, 8.0)
+        # a spectrum has no half precision
+        log_gain = (base.view(b, t, 1, 1, self.bins) + change).flatten(1, 2).clamp(-16.0, 8.0).float()
         log_gain = torch.cat((log_gain, log_gain[:, -1:]), dim=1).permute(2, 0, 3, 1)  # (2, B, bins, T * parts + 1)
         phase = minimum_phase(log_gain[0].transpose(1, 2)).transpose(1, 2)
         pulses = self._stft(pulse_train(log_pitch, self.spec.hop, self.spec.sample_rate))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,22 @@ class VitsBatches:
     Args:
         positions: phones and frames that a batch may hold, padding included.
         crop: frames that are taken of a longer utterance, with the whole text; 0 = all. Needs timings.
+        repeats: how often an epoch has the utterances of a speaker, where not once.
 
     Raises:
-        ConfigError: no utterance is of the model's speakers, or timings are wanted where there are none.
+        ConfigError: no utterance is of the model's speakers, some are in a language that it has not, or it has no
+            embedding for a symbol.
     """
 
     def __init__(
-        self, corpus: Corpus, config: VitsModelConfig, numbers: Numbers, positions: int, crop: int, seed: int
+        self,
+        corpus: Corpus,
+        config: VitsModelConfig,
+        numbers: Numbers,
+        positions: int,
+        crop: int,
+        seed: int,
+        repeats: Mapping[str, int] | None = None,
     ) -> None:
         self.corpus, self.config, self.numbers, self.crop, self.seed = corpus, config, numbers, crop, seed
         self.speaker = _numbers(corpus.speakers, config.speakers)  # (S,) the corpus's number -> the model's, or -1
@@ -48,8 +57,20 @@ class VitsBatches:
             )
         if len(rows) < 2:
             raise ConfigError(f"{corpus.folder}: holds one utterance of network.speakers; training needs at least two")
+        self.language = _numbers(corpus.languages, config.languages)
+        foreign = sorted({corpus.languages[n] for n in corpus.language_of[rows] if self.language[n] < 0})
+        if foreign:
+            raise ConfigError(
+                f"{corpus.folder}: has utterances in {', '.join(foreign)}, which network.languages "
+                f"({', '.join(config.languages)}) lacks; name it there, or leave network.languages out"
+            )
+        if len(corpus.phones) and int(corpus.phones.max()) >= config.symbols:
+            raise ConfigError(
+                f"network.symbols is {config.symbols}, too few for the phones of {corpus.folder}; leave it out"
+            )
         held = held_out([corpus.ids[i] for i in rows])
-        self.rows, self.held = rows[~held], rows[held]
+        times = np.array([(repeats or {}).get(name, 1) for name in corpus.speakers])
+        self.rows, self.held = np.repeat(rows[~held], times[corpus.speaker_of[rows[~held]]]), rows[held]
         frames = np.minimum(corpus.lengths, crop) if crop else corpus.lengths
         cost = frames + np.diff(corpus.phone_start)
         self._buckets = LengthBuckets(cost[self.rows], positions, seed)
@@ -59,7 +80,7 @@ class VitsBatches:
         """Raises ConfigError, naming the first utterance, when some have no phones or more symbols than frames."""
         phones, lengths = np.diff(self.corpus.phone_start), self.corpus.lengths
         symbols = 2 * phones + 1 if self.config.blank else phones
-        rows = np.sort(np.concatenate((self.rows, self.held)))
+        rows = np.unique(np.concatenate((self.rows, self.held)))
         wrong = rows[(phones[rows] == 0) | (lengths[rows] < symbols[rows])]
         if len(wrong):
             i = int(wrong[0])
@@ -139,11 +160,8 @@ class VitsBatches:
         if config.tones and per.tones is not None:
             out["tones"] = pad([spread(per.tones[s].astype(np.int64)) for s in spans], 0)
         if len(config.languages) > 1:
-            known = _numbers(corpus.languages, config.languages)
-            out["languages"] = pad(
-                [np.full(len(spread(row)), known[corpus.language_of[i]]) for i, row in zip(items, phones, strict=True)],
-                0,
-            )
+            known = self.language[corpus.language_of[items]]
+            out["languages"] = pad([np.full(len(spread(row)), n) for n, row in zip(known, phones, strict=True)], 0)
         if config.bert and per.bert is not None:
             bert = np.zeros((*out["symbols"].shape, config.bert), np.float32)
             for row, span in enumerate(spans):

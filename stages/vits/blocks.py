@@ -24,6 +24,12 @@ def fold_weight_norm(module: nn.Module) -> None:
             parametrize.remove_parametrizations(part, "weight")
 
 
+def keep_length(kernel: int) -> None:
+    """Raises ValueError for the kernel of a WaveNet that would not give as many frames as it gets."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"kernel is {kernel}; give an odd number, so that frames stay in place")
+
+
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of (B, C, T)."""
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.core import checkpoint, voices
 from stages.core.config import ConfigError, read_yaml
+from stages.core.fingerprint import digest
 from stages.core.types import Tones, Voice, WordVectors
 
 if TYPE_CHECKING:
@@ -103,6 +104,16 @@ def check(config: VitsConfig, before: Sequence[type]) -> None:
         raise ConfigError(f"{found.folder} reads tones; put stage stress before vits, or name a checkpoint without")
 
 
+def content(config: VitsConfig) -> dict[str, Any]:
+    """How a converted checkpoint reads text, for the key: meta.json says it, which is no part of the weights' digest.
+
+    Raises:
+        CheckpointError: no checkpoint there.
+    """
+    meta = checkpoint.read_meta(config.checkpoint)
+    return {"reads": digest([meta["reads"], meta.get("names")])} if "reads" in meta else {}
+
+
 def check_voice(config: VitsConfig, voice: Voice) -> None:
     """Refuses a voice that is none of the checkpoint's speakers. Raises ConfigError, CheckpointError."""
     speaker_of(read_cast(config.checkpoint), config.speaker, voice)
@@ -118,12 +129,28 @@ def speaker_of(found: Cast, name: str, voice: Voice) -> int | None:
         return _row(found, "speaker", name)
     if not found.speakers:
         return None
+    row = row_of(found, voice)
+    if row is None:
+        named = named_voices(found)
+        whole = len(named) == len(found.speakers)
+        as_voice = "one of them as --voice or" if whole else f"{_listed(named)} as --voice, or any"
+        raise stranger(found, voice, f"give {as_voice if named else 'one'} with --set vits.speaker=NAME")
+    return row
+
+
+def row_of(found: Cast, voice: Voice) -> int | None:
+    """The row of the speaker whose named voice is `voice`; None when it is nobody's."""
     for each in sorted(named_voices(found), key=lambda other: other != voice.name):  # the likely one first
         if voices.load_voice(each).digest == voice.digest:
             return found.speakers.index(each)
-    raise ConfigError(
+    return None
+
+
+def stranger(found: Cast, voice: Voice, mend: str) -> ConfigError:
+    """What to say of a voice that is none of the speakers."""
+    return ConfigError(
         f"voice {voice.name!r} is no speaker of {found.folder}: this model speaks only as {_listed(found.speakers)}; "
-        "give one of them as --voice or --set vits.speaker=NAME"
+        f"{mend}"
     )
 
 

@@ -52,6 +52,7 @@ SPEC = StageSpec(
     needs=(Phonemes, Voice),
     gives=Audio,
     accepts=(Tones, WordVectors),
+    content=cast.content,
     check=cast.check,
     check_voice=cast.check_voice,
 )

@@ -34,6 +34,8 @@ FADE = 0.02
 """seconds in which one window's sound turns into the next one's"""
 SILENCE = 1e-3
 """peak below which there is nothing to hear (-60 dB)"""
+OF_TEXT = ("speaker", "accent", "language", "speed")
+"""settings that conversion does not read"""
 LEAST = 1.0
 """seconds of speech without which nobody can tell who speaks"""
 
@@ -87,9 +89,11 @@ def plan(route: Route, voice: str, source: str) -> Job:
     found = cast.read_cast(config.checkpoint)
     if len(found.speakers) < 2:
         raise ConfigError(f"{found.folder} knows one speaker only; name a checkpoint of several")
+    idle = next((name for name in OF_TEXT if getattr(config, name) != getattr(VitsConfig(), name)), None)
+    if idle:
+        raise ConfigError(f"vits.{idle} changes nothing in a conversion, which keeps what the sound has; leave it out")
     if voice not in found.speakers:
-        number = cast.speaker_of(found, "", voices.load_voice(voice))
-        voice = found.speakers[number or 0]
+        voice = _named(found, voice)
     if source:
         cast.speaker_row(found, source)
     elif not cast.named_voices(found):
@@ -97,6 +101,17 @@ def plan(route: Route, voice: str, source: str) -> Job:
             f"none of the speakers of {found.folder} is a named voice to compare with; say who speaks with --from"
         )
     return Job(config, found, source, voice)
+
+
+def _named(found: cast.Cast, voice: str) -> str:
+    """The speaker whose named voice that is. Raises ConfigError, naming the speakers; VoiceError, AudioError."""
+    if not Path(voice).is_file() and voice not in [entry.name for entry in voices.list_voices()]:
+        cast.speaker_row(found, voice)
+    given = voices.load_voice(voice)
+    row = cast.row_of(found, given)
+    if row is None:
+        raise cast.stranger(found, given, "give one of them as --voice")
+    return found.speakers[row]
 
 
 def convert(job: Job, path: str | Path, seed: int, device: str = "cpu") -> Converted:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.audio import AudioSpec
+from stages.core.config import least
 from stages.nn.conv import ConvNeXtStack, TimeConv
 from stages.nn.hifigan import HifiGanConfig, HifiGanGenerator
 from stages.nn.source_filter import SourceFilterConfig, SourceFilterGenerator
@@ -26,6 +27,9 @@ class IstftConfig:
     window: int = 1024
     """samples of the synthesis window; its hop is the AudioSpec's"""
 
+    def __post_init__(self) -> None:
+        least(self, 1, "width", "depth")
+
 
 @dataclass(frozen=True)
 class EnvelopeConfig:
@@ -33,6 +37,9 @@ class EnvelopeConfig:
 
     width: int = 256
     depth: int = 4
+
+    def __post_init__(self) -> None:
+        least(self, 1, "width", "depth")
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class IstftDecoder(nn.Module):
         x = self.inputs(z.transpose(1, 2))
         if self.condition is not None and condition is not None:
             x = x + self.condition(condition.transpose(1, 2))
-        x = self.spectrum(self.norm(self.stack(x)))
+        x = self.spectrum(self.norm(self.stack(x))).float()  # a spectrum has no half precision
         magnitude, phase = torch.cat((x, x[:, -1:]), dim=1).transpose(1, 2).chunk(2, dim=1)
         spectrum = torch.polar(magnitude.exp().clamp_max(LOUDEST), phase)
         return torch.istft(spectrum, self.size, self.hop, self.size, self.window, length=z.shape[2] * self.hop)

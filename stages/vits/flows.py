@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages.vits.blocks import WaveNet
+from stages.core.config import least
+from stages.vits.blocks import WaveNet, keep_length
 
 KINDS = ("affine", "transformer")
 
@@ -31,8 +32,9 @@ class FlowConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown flow {self.kind!r}; known: {', '.join(KINDS)}")
-        if self.flows < 1 or self.layers < 1:
-            raise ValueError(f"flows and layers must be 1 or more, not {self.flows} and {self.layers}")
+        least(self, 1, "flows", "width", "layers", "kernel", "dilation_rate", "filter", "heads", "transformer_layers")
+        if self.kind == "affine":
+            keep_length(self.kernel)
 
 
 class AffineCoupling(nn.Module):

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.audio import AudioSpec, magnitudes, mel_spectrogram
+from stages.core.config import least
 from stages.core.symbols import SYMBOLS
+from stages.core.types import TONES
 from stages.vits.blocks import sequence_mask
 from stages.vits.decoder import DecoderConfig, make_decoder
 from stages.vits.durations import DurationPredictor, DurationsConfig, StochasticDurationPredictor
@@ -56,11 +58,21 @@ class VitsModelConfig:
             raise ValueError(f"unknown rounding {self.rounding!r}; known: {', '.join(ROUNDING)}")
         if not self.languages:
             raise ValueError("languages is empty; name at least one")
-        if not (self.durations.stochastic or self.durations.deterministic):
-            raise ValueError("durations needs stochastic or deterministic (or both)")
+        least(self, 1, "symbols", "hidden", "channels")
+        least(self, 0, "tones", "bert")
+        if 0 < self.tones < TONES:
+            raise ValueError(f"tones is {self.tones}; give {TONES}, as many as there are, or 0 for none")
+        for kind in ("speakers", "accents", "languages"):
+            if len(set(getattr(self, kind))) < len(getattr(self, kind)):
+                raise ValueError(f"{kind} names one twice ({', '.join(getattr(self, kind))}); name each once")
+        if self.conditioned < 1 and (len(self.speakers) > 1 or len(self.accents) > 1):
+            raise ValueError(f"condition is {self.condition}; give 1 or more, or the speakers would be one")
         for speaker, accent in self.accent_of.items():
             if speaker not in self.speakers or accent not in self.accents:
                 raise ValueError(f"accent_of says {speaker}: {accent}; both must be among speakers and accents")
+        silent = [name for name in self.speakers if name not in self.accent_of] if len(self.accents) > 1 else []
+        if silent:
+            raise ValueError(f"accent_of lacks {silent[0]!r}; give one of accents ({', '.join(self.accents)})")
 
     @property
     def conditioned(self) -> int:
@@ -98,7 +110,8 @@ class Vits(nn.Module):
     Every random draw comes from a CPU generator that the caller gives.
     """
 
-    NAMED_ROWS = {"text.symbols.weight": "symbols", "speakers.weight": "speakers", "accents.weight": "accents"}
+    NAMED_ROWS = {"text.symbols.weight": "symbols", "speakers.weight": "speakers", "accents.weight": "accents",
+                  "text.languages.weight": "languages"}  # fmt: skip
 
     def __init__(self, config: VitsModelConfig) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from stages.core import checkpoint, symbols
 from stages.core.audio import mel_spectrogram
+from stages.core.config import near_miss
 from stages.data.features import Corpus
 from stages.nn.discriminators import Discriminators
 from stages.nn.spectral import stft_loss
@@ -59,8 +60,17 @@ class VitsObjective:
         self.config, self.training, self.corpus = config, training, corpus
         if config.blank and training.alignment == TIMINGS:
             raise ValueError("timings know nothing of blanks; set network.blank to false, or alignment to search")
+        for name in training.speaker_repeats:
+            if name not in corpus.speakers:
+                raise ValueError(f"speaker_repeats: unknown speaker {name!r}{near_miss(name, corpus.speakers)}")
         self.batches = VitsBatches(
-            corpus, config, _numbers(corpus, config, training), training.positions, training.crop, seed
+            corpus,
+            config,
+            _numbers(corpus, config, training),
+            training.positions,
+            training.crop,
+            seed,
+            training.speaker_repeats,
         )
         self.batches.check()
         self.model = Vits(config)
@@ -86,8 +96,9 @@ class VitsObjective:
         return out
 
     def _align(
-        self, batch: dict[str, Any], condition: Tensor | None, generator: torch.Generator, step: int
+        self, batch: dict[str, Any], condition: Tensor | None, generator: torch.Generator, step: int | None = None
     ) -> _Aligned:
+        """The batch through encoder, posterior and flow, aligned; the search has the noise of `step`, None = none."""
         model, t = self.model, self.training
         prior = model.encode_text(text_of(batch), condition)
         mel = batch["mel"]
@@ -100,7 +111,7 @@ class VitsObjective:
         if t.alignment == TIMINGS:
             durations, place = batch["durations"], batch["place"]
         else:
-            noise = max(t.search_noise - t.search_noise_decay * max(step, 0), 0.0)
+            noise = 0.0 if step is None else max(t.search_noise - t.search_noise_decay * max(step, 0), 0.0)
             path = search(
                 z_prior.detach(), prior.mean.detach(), prior.log_std.detach(), mask, prior.mask, noise, generator
             )
@@ -221,7 +232,7 @@ class VitsObjective:
             batch = self.batches.held_batch(number)
             batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             condition = self.model.condition(batch["speakers"], batch["accents"])
-            found = self._align(batch, condition, draws, 0)
+            found = self._align(batch, condition, draws)
             expected = self._expected(found, condition, 0.0, draws)
             frames = self._steady_frames(found.prior, condition)
             rows.append(
@@ -255,7 +266,7 @@ class VitsObjective:
         batch = self.batches.of(self.batches.held[:1], np.random.default_rng(0))
         batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         speakers, accents = batch["speakers"], batch["accents"]
-        found = self._align(batch, self.model.condition(speakers, accents), generator, 0)
+        found = self._align(batch, self.model.condition(speakers, accents), generator)
         spoken = self.model.synthesise(text_of(batch), speakers, accents, Controls(), generator)[0].cpu()
         rate = self.config.audio.sample_rate
         return {
@@ -277,7 +288,8 @@ class VitsObjective:
     def meta(self) -> dict[str, Any]:
         """What the checkpoint says of itself."""
         known = symbols.meta()
-        names = {**known["names"], "speakers": list(self.config.speakers), "accents": list(self.config.accents)}  # type: ignore[dict-item]
+        tables = {kind: list(getattr(self.config, kind)) for kind in ("speakers", "accents", "languages")}
+        names = {**known["names"], **tables}  # type: ignore[dict-item]
         heard = {"bert": model_digest(self.training.bert)} if self.config.bert else {}
         return {"audio": self.config.audio.digest, **known, "names": names, "data": self.corpus.folder.name, **heard}
 

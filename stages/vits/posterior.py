@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages.vits.blocks import WaveNet
+from stages.core.config import least
+from stages.vits.blocks import WaveNet, keep_length
 
 INPUTS = ("linear", "mel")
 
@@ -27,6 +28,8 @@ class PosteriorConfig:
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise ValueError(f"unknown posterior input {self.input!r}; known: {', '.join(INPUTS)}")
+        least(self, 1, "width", "layers", "dilation_rate")
+        keep_length(self.kernel)
 
 
 class PosteriorEncoder(nn.Module):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stages.core.config import least
 from stages.vits.blocks import RelativeEncoder
 
 
@@ -24,6 +25,10 @@ class TextEncoderConfig:
     dropout: float = 0.1
     speaker: bool = False
     """the encoder hears the speaker (VITS2, MeloTTS)"""
+
+    def __post_init__(self) -> None:
+        least(self, 1, "filter", "heads", "layers", "kernel")
+        least(self, 0, "window")
 
 
 @dataclass(frozen=True)

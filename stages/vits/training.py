@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stages.core.config import near_miss
+from stages.core.config import least, near_miss
 from stages.nn.discriminators import DiscriminatorConfig
 
 SEARCH, TIMINGS = "search", "timings"
@@ -29,6 +29,8 @@ class VitsTrainingConfig:
     """…less so much each step"""
     crop: int = 0
     """frames taken of an utterance, 0 = all; needs timings"""
+    speaker_repeats: dict[str, int] = field(default_factory=dict)
+    """how often an epoch has the utterances of a speaker, where not once"""
     segment: int = 32
     """frames that are made sound"""
     sound_from: int = 0
@@ -50,8 +52,10 @@ class VitsTrainingConfig:
     end_to_end_weight: float = 0.0
     """the same from the prior's latents (NaturalSpeech, Tan et al. 2022, section 3.3)"""
     end_to_end_noise: float = 0.667
-    adversarial_weight: float = 1.0
-    matching_weight: float = 2.0
+    adversarial_weight: float = 6.0
+    """of the mean over the discriminators: 1 for each of VITS's six, whose losses the paper adds up"""
+    matching_weight: float = 62.0
+    """of the mean over feature maps: 2 for each of the six discriminators' 31"""
     adversarial_from: int = 0
     discriminator_lr: float = 2e-4
     discriminators: DiscriminatorConfig = field(
@@ -68,8 +72,15 @@ class VitsTrainingConfig:
     """folder of the encoder whose word vectors are heard (network.bert says how wide)"""
 
     def __post_init__(self) -> None:
+        least(self, 1, "positions", "segment", "duration_filter")
+        least(self, 0, "crop", *(name for name in vars(self) if name.endswith(("_weight", "_noise", "_decay", "_lr"))))
+        if not 0.0 <= self.prior_share <= 1.0:
+            raise ValueError(f"prior_share is {self.prior_share:g}; give 0 (posterior's latents) to 1 (prior's)")
         if self.alignment not in (SEARCH, TIMINGS):
             raise ValueError(f"unknown alignment {self.alignment!r}{near_miss(self.alignment, (SEARCH, TIMINGS))}")
+        for speaker, times in self.speaker_repeats.items():
+            if times < 1:
+                raise ValueError(f"speaker_repeats has {speaker}: {times}; give 1 or more")
         if self.duration_target not in (LOG, MEAN):
             known = (LOG, MEAN)
             raise ValueError(

@@ -93,7 +93,7 @@ def test_who_speaks_is_the_named_voice_most_like_it(plan, tmp_path, monkeypatch)
     [
         ("slt", "rmz", r"unknown speaker 'rmz' \(did you mean 'rms'\?\); the speakers of .* are: rms, slt, p225"),
         ("awb", "rms", "voice 'awb' is no speaker of .*: this model speaks only as rms, slt, p225"),
-        ("p226", "rms", "unknown voice 'p226'"),
+        ("p226", "rms", r"unknown speaker 'p226' \(did you mean 'p225'\?\); the speakers of"),
     ],
 )
 def test_strangers_are_refused(plan, voice, source, message):

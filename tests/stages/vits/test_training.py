@@ -158,6 +158,27 @@ def test_a_text_without_phones_or_too_long_for_its_sound_is_one_sentence(tiny_ru
         assert "\n" not in str(caught.value) and rows[2]["id"] in str(caught.value)
 
 
+@pytest.mark.slow
+def test_the_search_finds_the_phones_by_itself(tiny_run, tmp_path):
+    """Untaught, but by what the frames sound like: its boundaries come within a frame or two of the true ones."""
+    sets = ("network.blank=false", "network.posterior={input: mel, width: 64, layers: 3}", "network.hidden=64",
+            "network.channels=32", "network.flow={width: 64, layers: 2}", "objective.search_noise=0.01",
+            "network.decoder={kind: source_filter, envelope: {width: 64, depth: 2}}", "objective.sound_from=1000000",
+            "trainer.steps=300", "trainer.lr=2e-3", "trainer.schedule=constant", "trainer.ema=0", *SILENT)  # fmt: skip
+    trainer = make_trainer(tiny_run("vits", *sets, folder=tmp_path / "r"))
+    objective, late = trainer.objective, []
+    for steps in (0, 300):
+        if steps:
+            trainer.run()
+        objective.model.eval()
+        batch = objective.batches.held_batch(0)
+        condition = objective.model.condition(batch["speakers"], batch["accents"])
+        with torch.no_grad():
+            found = objective._align(batch, condition, torch.Generator().manual_seed(0), 10**6)
+        late.append((found.durations.cumsum(1) - batch["durations"].cumsum(1)).abs().float().mean())
+    assert late[1] < 1.5 and late[1] < 0.3 * late[0], late
+
+
 @pytest.mark.parametrize(("data", "train"), [("ljspeech-22k", "vits"), ("melotts-44k", "melo")])
 def test_data_configs_make_what_the_large_ones_train_on(data, train):
     job, run = prepare.read_job(ROOT / f"configs/data/{data}.yaml"), read_run(ROOT / f"configs/train/vits/{train}.yaml")
