@@ -30,11 +30,11 @@ class DiscriminatorConfig:
     """one hears the waveform, each further one half the rate of the one before"""
     scale_width: int = 128
     """the widest layer has 8 times as many channels"""
-    scale_kind: str = HIFIGAN
-    """hifigan (eight layers; the first scale has spectral normalisation) or vits (MelGAN's seven, narrow at first)"""
     spectra: tuple[tuple[int, int], ...] = ((1024, 256), (512, 128), (2048, 512))
     """(n_fft, hop) of each spectrogram discriminator"""
     spectrum_width: int = 32
+    scale_kind: str = HIFIGAN
+    """hifigan (eight layers; the first scale has spectral normalisation) or vits (MelGAN's seven, narrow at first)"""
 
     def __post_init__(self) -> None:
         if self.scale_kind not in SCALE_KINDS:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stages.core import voices
 from stages.core.audio import read_audio
+from stages.core.checkpoint import CheckpointError
 from stages.core.config import ConfigError
 from stages.core.hearing import RATE
 from stages.core.route import Route
@@ -130,6 +131,8 @@ def convert(job: Job, path: str | Path, seed: int, device: str = "cpu") -> Conve
     with torch.inference_mode():
         was, shall = (_condition(model, job.cast, config, name, device) for name in (source, job.target))
         wave = _windowed(model, samples, was, shall, config.noise_scale, seed)
+    if not wave.isfinite().all():
+        raise CheckpointError(f"{job.cast.folder}: gives samples that are not numbers; restore the checkpoint")
     return Converted(Audio(levelled(wave), rate), source, job.target, similarity)
 
 

@@ -19,6 +19,8 @@ from stages.vits.posterior import PosteriorConfig, PosteriorEncoder, sampled
 from stages.vits.text_encoder import TextEncoder, TextEncoderConfig, TextInput
 
 ROUNDING = ("up", "nearest")
+LONGEST = 9.0
+"""logarithm of the frames that a phone may last: a minute and a half or so"""
 
 
 @dataclass(frozen=True)
@@ -218,10 +220,19 @@ class Vits(nn.Module):
         controls: Controls,
         generator: torch.Generator,
     ) -> list[Tensor]:
-        """Text -> a waveform (L,) a row, at the AudioSpec's rate. Raises ValueError; see TextEncoder."""
+        """Text -> a waveform (L,) a row, at the AudioSpec's rate.
+
+        Raises:
+            ValueError: a duration that no phone has, as spoilt weights predict; word vectors: see TextEncoder.
+        """
         condition = self.condition(speakers, accents)
         prior = self.encode_text(text, condition)
-        frames = self.frames(self.log_durations(prior, condition, controls, generator), prior.mask, controls.speed)
+        logs = self.log_durations(prior, condition, controls, generator)
+        if not logs.max() <= LONGEST:  # so for NaN, too
+            raise ValueError(
+                f"a phone would last exp({float(logs.max()):g}) frames; the checkpoint is spoilt: restore it"
+            )
+        frames = self.frames(logs, prior.mask, controls.speed)
         z, lengths = self.latents(prior, frames, condition, controls.noise_scale, generator)
         return self.sound(z, lengths, condition, generator)
 

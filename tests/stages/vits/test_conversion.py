@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import tinyvits
+import torch
 
 from stages.core import voices
 from stages.core.audio import AudioError
+from stages.core.checkpoint import CheckpointError
 from stages.core.config import ConfigError
 from stages.core.route import load_route
 from stages.vits import conversion
@@ -101,6 +103,13 @@ def test_strangers_are_refused(plan, voice, source, message):
         plan(voice, source)
 
 
+def test_weights_that_are_no_numbers_give_no_sound(plan, tmp_path, monkeypatch):
+    nothing = torch.full((16000,), float("nan"))
+    monkeypatch.setattr(conversion, "_windowed", lambda *_: nothing)
+    with pytest.raises(CheckpointError, match="gives samples that are not numbers; restore"):
+        conversion.convert(plan("slt", "rms"), clip(tmp_path / "in.wav"), 0)
+
+
 def test_what_cannot_be_converted_is_one_sentence(plan, tmp_path):
     with pytest.raises(AudioError, match=r"none.wav: cannot be read as sound"):
         conversion.convert(plan("slt", "rms"), tmp_path / "none.wav", 0)
@@ -108,6 +117,8 @@ def test_what_cannot_be_converted_is_one_sentence(plan, tmp_path):
     with pytest.raises(ConfigError, match=r"less than 1 s of speech, too little to tell who speaks; say --from"):
         conversion.convert(plan("slt"), tmp_path / "silence.wav", 0)
     assert not np.isnan(conversion.convert(plan("slt", "rms"), tmp_path / "silence.wav", 0).audio.samples).any()
+    with pytest.raises(ConfigError, match=r"vits.speed changes nothing in a conversion"):
+        plan("slt", "rms", "vits.speed=2")
     one = tinyvits.write(tmp_path / "one", speakers=["rms"])
     with pytest.raises(ConfigError, match="knows one speaker only; name a checkpoint of several"):
         plan("rms", "rms", f"vits.checkpoint={one}")

@@ -15,6 +15,7 @@ from stages.vits.flows import FlowConfig
 from stages.vits.model import Controls, Vits, VitsModelConfig, places, spread
 from stages.vits.posterior import PosteriorConfig
 from stages.vits.text_encoder import TextEncoderConfig, TextInput
+from stages.vits.training import VitsTrainingConfig
 
 DECODERS = {
     "hifigan": DecoderConfig("hifigan", hifigan=HifiGanConfig(16, (8, 8, 4), (16, 16, 8), 2, (3,), ((1, 2),))),
@@ -209,6 +210,39 @@ def test_word_vectors_and_the_network_go_together():
 
 
 @pytest.mark.parametrize(
+    ("of", "change", "message"),
+    [
+        (VitsModelConfig, {"hidden": 0}, "hidden is 0; give 1 or more"),
+        (VitsModelConfig, {"tones": 2}, "tones is 2; give 4"),
+        (VitsModelConfig, {"speakers": ("a", "a")}, r"speakers names one twice \(a, a\)"),
+        (VitsModelConfig, {"speakers": ("a", "b"), "condition": 0}, "condition is 0; give 1 or more"),
+        (
+            VitsModelConfig,
+            {"speakers": ("a", "b"), "accents": ("x", "y"), "accent_of": {"a": "x"}},
+            "accent_of lacks 'b'",
+        ),
+        (TextEncoderConfig, {"heads": 0}, "heads is 0"),
+        (TextEncoderConfig, {"window": -1}, "window is -1; give 0 or more"),
+        (PosteriorConfig, {"kernel": 4}, "kernel is 4; give an odd number"),
+        (FlowConfig, {"kernel": 4}, "kernel is 4; give an odd number"),
+        (FlowConfig, {"kind": "transformer", "heads": 0}, "heads is 0"),
+        (IstftConfig, {"depth": 0}, "depth is 0"),
+        (HifiGanConfig, {"kernels": (16, 16, 4)}, "as many entries"),
+        (HifiGanConfig, {"kernels": (16, 16, 4, 5)}, "an even number more"),
+        (HifiGanConfig, {"block_kernels": (3, 7, 4)}, "odd numbers"),
+        (HifiGanConfig, {"block": 3}, "block is 3"),
+        (HifiGanConfig, {"channels": 8}, "channels is 8"),
+        (VitsTrainingConfig, {"segment": 0}, "segment is 0"),
+        (VitsTrainingConfig, {"mel_weight": -1.0}, "mel_weight is -1; give 0 or more"),
+        (VitsTrainingConfig, {"prior_share": 1.5}, "prior_share is 1.5"),
+    ],
+)
+def test_absurd_sizes_are_refused(of, change, message):
+    with pytest.raises(ValueError, match=message):
+        of(**change)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"rounding": "down"}, "unknown rounding"),
@@ -221,6 +255,14 @@ def test_word_vectors_and_the_network_go_together():
 def test_what_does_not_fit_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Vits(dataclasses.replace(config(), **change))
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), 60.0, 1e9])
+def test_durations_that_no_phone_has_are_an_error(spoilt):
+    vits = model()
+    torch.nn.init.constant_(vits.deterministic.after.bias, spoilt)
+    with torch.inference_mode(), pytest.raises(ValueError, match="a phone would last .* the checkpoint is spoilt"):
+        vits.synthesise(text([4]), torch.tensor([0]), torch.tensor([0]), Controls(), torch.Generator())
 
 
 def test_a_model_of_one_voice_has_no_tables():

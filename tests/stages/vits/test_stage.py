@@ -53,6 +53,29 @@ def test_a_voice_is_known_by_its_sound_not_its_name(folder, tmp_path):
     assert speak(nameless, voice="awb").samples.size
 
 
+def test_a_stranger_is_told_what_would_do(tmp_path):
+    """A speaker without a voice of its name cannot be a --voice."""
+    for speakers, mend in (
+        (["rms", "slt"], "give one of them as --voice or with --set vits.speaker=NAME"),
+        (["rms", "p1"], "give rms as --voice, or any with --set vits.speaker=NAME"),
+        (["p1", "p2"], "p1, p2; give one with --set vits.speaker=NAME"),
+    ):
+        config = VitsConfig(str(tinyvits.write(tmp_path / speakers[1], speakers=speakers)))
+        with pytest.raises(ConfigError, match=mend):
+            cast.check_voice(config, voices.load_voice("awb"))
+
+
+def test_how_a_converted_checkpoint_reads_is_a_part_of_the_key(tmp_path):
+    """It is in meta.json, which the weights' digest leaves out."""
+    found = []
+    for n, told in enumerate(
+        ({}, {"reads": {"unit": "characters"}}, {"reads": {"unit": "characters", "add_blank": False}})
+    ):
+        folder = tinyvits.write(tmp_path / str(n), meta=told and {**told, "names": {"symbols": ["a"]}})
+        found.append(SPEC.content(VitsConfig(str(folder))))
+    assert found[0] == {} and found[1] != found[2]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -148,6 +171,10 @@ def test_other_checkpoints_are_refused(folder, tmp_path):
     other = tinyvits.write(tmp_path / "other", meta={"stage": "vocoder"})
     with pytest.raises(CheckpointError, match="is a checkpoint of 'vocoder', not of 'vits'"):
         SPEC.check(VitsConfig(str(other)), ())
+    hurt = tinyvits.write(tmp_path / "hurt") / "config.yaml"
+    hurt.write_text(hurt.read_text().replace("hidden: 16", "hidden: 0"))
+    with pytest.raises(ConfigError, match="hidden is 0; give 1 or more"):
+        VitsStage.load(VitsConfig(str(hurt.parent)), "cpu")
     strange = tinyvits.write(tmp_path / "strange", meta={"symbols": "another table"})
     with pytest.raises(CheckpointError, match="another phone table"):
         VitsStage.load(VitsConfig(str(strange)), "cpu")

@@ -74,14 +74,46 @@ def test_durations_are_the_searchs_or_the_corpus_own(tiny_objective):
     assert (timed != kept).mean() < 0.1  # a phone without a frame took one of a neighbour's
 
 
+def test_a_speaker_may_come_up_more_than_once_an_epoch(tiny_objective):
+    plain = tiny_objective("vits", *SILENT).batches
+    twice = tiny_objective("vits", *SILENT, "objective.speaker_repeats={slt: 2}").batches
+    speaker = np.array(plain.corpus.speakers)[plain.corpus.speaker_of]
+    assert sorted(twice.rows) == sorted([*plain.rows, *plain.rows[speaker[plain.rows] == "slt"]])
+    assert np.array_equal(twice.held, plain.held)
+
+
+def test_the_mean_is_learnt_where_the_mean_is_asked_for(tiny_objective):
+    """A constant predictor of durations 1 and 4 ends at ln 2.5 with `mean`, at (ln 1 + ln 4) / 2 with `log`."""
+    from types import SimpleNamespace
+
+    durations, mask = torch.tensor([[1, 4]]), torch.ones(1, 1, 2)
+    for target, want in (("mean", math.log(2.5)), ("log", math.log(4) / 2)):
+        objective = tiny_objective("vits", *SILENT, f"objective.duration_target={target}")
+        guess = torch.zeros(1, requires_grad=True)
+        objective.model.stochastic = None
+        del objective.model.deterministic
+        objective.model.deterministic = lambda hidden, mask, heard, guess=guess: guess.expand(1, 1, 2)
+        prior = SimpleNamespace(hidden=torch.zeros(1, 4, 2), mask=mask)
+        found = SimpleNamespace(prior=prior, durations=durations)
+        learner = torch.optim.SGD([guess], lr=0.3)
+        for _ in range(200):
+            learner.zero_grad()
+            objective._durations(found, None, torch.Generator(), 0)["duration"].backward()
+            learner.step()
+        assert float(guess) == pytest.approx(want, abs=1e-3)
+
+
 def test_settings_that_cannot_be_are_one_sentence(tiny_run, tmp_path):
     for sets, said in (
         (("objective.alignment=timing",), "unknown alignment 'timing'; did you mean 'timings'"),
         (("objective.alignment=timings",), "timings know nothing of blanks; set network.blank to false"),
         (("objective.crop=40",), "crop needs the timings of the phones"),
+        (("objective.speaker_repeats={slr: 2}",), "speaker_repeats: unknown speaker 'slr'; did you mean 'slt'"),
+        (("objective.speaker_repeats={slt: 0}",), "speaker_repeats has slt: 0; give 1 or more"),
+        (("objective.duration_target=median",), "unknown duration_target 'median'"),
         (("network.speakers=[ann]",), r"none of its speakers \(rms, slt\) is one of network.speakers \(ann\)"),
         (("network.flow.kind=wave",), "unknown flow 'wave'"),
-        (("network.decoder.hifigan.rates=[8, 8, 2]",), "multiply to 128, but the hop is 256"),
+        (("network.decoder.hifigan.rates=[8, 8, 2, 4]",), "multiply to 512, but the hop is 256"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
             make_trainer(tiny_run("vits", *sets, folder=tmp_path / "r"))
