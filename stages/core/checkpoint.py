@@ -1,5 +1,7 @@
 """Checkpoint folders that describe themselves: model.safetensors + config.yaml + meta.json; no pickle, strict loading.
 
+Weights may lie in numbered parts instead (`model-00001-of-00002.safetensors`…), for those who limit the size of files.
+
 `config.yaml` holds the model's hyper-parameters (what its `ModelConfig` dataclass is built from); `meta.json` says what
 the weights are: stage, AudioSpec digest, symbol digest, step, data digest, licence, metrics, and what the stage needs.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS, CONFIG, META = "model.safetensors", "config.yaml", "meta.json"
+PART = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
+"""a file of weights in several files, named as transformers does"""
 
 
 class CheckpointError(ValueError):
@@ -47,12 +52,18 @@ def locate(path: str | Path) -> Path:
 
 
 def write(
-    folder: str | Path, tensors: dict[str, torch.Tensor], config: Any, meta: dict[str, Any], half: bool = False
+    folder: str | Path,
+    tensors: dict[str, torch.Tensor],
+    config: Any,
+    meta: dict[str, Any],
+    half: bool = False,
+    most: int | None = None,
 ) -> None:
     """Writes a checkpoint so that a crash or a full disk at any moment leaves the previous one whole.
 
     Args:
         half: store floating-point weights as float16 (release size); loading gives float32 again.
+        most: bytes of weights in a file, unless one tensor alone has more; None = all in one file.
     """
     import torch
     from safetensors.torch import save_file
@@ -66,10 +77,38 @@ def write(
         k: (v.detach().to(kind) if v.is_floating_point() else v.detach()).cpu().contiguous().clone()
         for k, v in tensors.items()
     }
-    save_file(stored, partial / WEIGHTS)
+    parts = _parts(stored, most)
+    for part, name in zip(parts, _names(len(parts)), strict=True):
+        save_file(part, partial / name)
     (partial / CONFIG).write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
     (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     replace_folder(partial, folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint's weights: one, or all the numbered parts that there should be."""
+    found = [match for path in folder.glob("model-*.safetensors") if (match := PART.fullmatch(path.name))]
+    if (folder / WEIGHTS).exists() or not found:
+        return [folder / WEIGHTS]
+    return [folder / name for name in _names(max(int(match[1]) for match in found))]
+
+
+def _names(count: int) -> list[str]:
+    return [WEIGHTS] if count == 1 else [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, count + 1)]
+
+
+def _parts(tensors: dict[str, torch.Tensor], most: int | None) -> list[dict[str, torch.Tensor]]:
+    """The tensors in their order, cut into parts of at most so many bytes."""
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        own = tensor.numel() * tensor.element_size()
+        if most is not None and parts[-1] and size + own > most:
+            parts.append({})
+            size = 0
+        parts[-1][name] = tensor
+        size += own
+    return parts
 
 
 def replace_folder(partial: Path, folder: Path) -> None:
@@ -123,10 +162,12 @@ def read(folder: str | Path, stage: str = "") -> Checkpoint:
         raise CheckpointError(
             f"{folder}: is a checkpoint of {meta.get('stage')!r}, not of {stage!r}; name one of {stage!r}"
         )
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS}: cannot be read ({error}); restore the checkpoint") from None
+    tensors: dict[str, torch.Tensor] = {}
+    for file in weight_files(folder):
+        try:
+            tensors |= load_file(file)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise CheckpointError(f"{file}: cannot be read ({error}); restore the checkpoint") from None
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     return Checkpoint(folder, read_yaml(folder / CONFIG), meta, tensors)
 
@@ -152,7 +193,7 @@ def checkpoint_digest(folder: str | Path) -> str:
     folder = locate(folder)
     read_meta(folder)
     try:
-        return digest([file_digest(folder / WEIGHTS), file_digest(folder / CONFIG)])
+        return digest([file_digest(file) for file in (*weight_files(folder), folder / CONFIG)])
     except OSError as error:
         raise CheckpointError(f"{folder}: incomplete checkpoint ({error}); restore it") from None
 

@@ -383,7 +383,7 @@ def _digest_once(folder: str, stamp: tuple[int, ...]) -> str:
 def _weights_digest(folder: str) -> str:
     """The weights' digest, read once per process as long as the file is not written anew."""
     try:
-        stat = (checkpoint.locate(folder) / checkpoint.WEIGHTS).stat()
+        stats = [file.stat() for file in checkpoint.weight_files(checkpoint.locate(folder))]
     except OSError:
         return checkpoint.checkpoint_digest(folder)  # raises the sentence that says what is missing
-    return _digest_once(str(folder), (stat.st_mtime_ns, stat.st_size))
+    return _digest_once(str(folder), tuple(number for s in stats for number in (s.st_mtime_ns, s.st_size)))

@@ -60,9 +60,9 @@ class ResidualBlock(nn.Module):
         """x (B, C, L) -> (B, C, L)."""
         for i, conv in enumerate(self.first):
             h = conv(F.leaky_relu(x, SLOPE))
-            if self.second is not None:
-                h = self.second[i](F.leaky_relu(h, SLOPE))
-            x = x + h
+            if self.second is not None:  # what a convolution gives is nobody else's: changed in place
+                h = self.second[i](F.leaky_relu(h, SLOPE, inplace=True))
+            x = h.add_(x)
         return x
 
 
@@ -105,7 +105,7 @@ class HifiGanGenerator(nn.Module):
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             x = up(F.leaky_relu(x, SLOPE))
             parts = [block(x) for block in cast(nn.ModuleList, blocks)]
-            x = functools.reduce(torch.add, parts) / len(parts)  # a stack of them would be one more copy of each
+            x = functools.reduce(torch.Tensor.add_, parts).div_(len(parts))  # a stack of them would be a copy of each
         return torch.tanh(self.outputs(F.leaky_relu(x))).squeeze(1)
 
     def fold_weight_norm(self) -> None:

@@ -25,6 +25,8 @@ MOST_DIFFERENT = 0.005
 SAMPLE = 200
 """utterances that are encoded twice to measure it"""
 DEPENDENTS = ("autoregressive", "rerank", "diffusion")
+LARGEST = 16_000_000
+"""bytes of weights in a file: git hosts and their users dislike larger ones"""
 TEXTS = "texts.sha256"
 MACHINE = ("codes", "predicted", "threads", "device")
 """keys of a config that name the training machine's paths and parts"""
@@ -149,7 +151,8 @@ def write(releases: list[Release], out: str | Path, full: tuple[str, ...] = ()) 
         name = release.run.model
         written[name] = out / name
         half = name not in full
-        checkpoint.write(out / name, release.found.tensors, release.found.config, released_meta(release), half=half)
+        found = release.found
+        checkpoint.write(out / name, found.tensors, found.config, released_meta(release), half=half, most=LARGEST)
     texts = Path(releases[0].run.manifest).parent / TEXTS
     if not texts.exists():
         raise ConfigError(f"{texts}: is not there; prepare the corpus again")

@@ -164,7 +164,7 @@ def source_digest(init_from: str) -> str:
         return checkpoint.checkpoint_digest(init_from)
     except checkpoint.CheckpointError:
         raise ConfigError(
-            f"init_from {init_from}: no whole checkpoint there; name a folder that holds model.safetensors"
+            f"init_from {init_from}: no whole checkpoint there; name a folder with model.safetensors"
         ) from None
 
 
