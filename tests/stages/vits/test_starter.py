@@ -55,3 +55,13 @@ def test_the_trained_flow_can_be_undone(stage):
         condition = model.condition(torch.tensor([2]), torch.tensor([1]))
         back = model.flow(model.flow(z, mask, condition), mask, condition, reverse=True)
     assert float((back - z).abs().max()) <= 1e-4
+
+
+def test_the_trained_duration_flows_can_be_undone(stage):
+    predictor, draws = stage.model.stochastic, torch.Generator().manual_seed(0)
+    pair, mask = torch.randn(4, 2, 60, generator=draws), torch.ones(4, 1, 60)
+    heard = torch.randn(4, 60, predictor.after.out_features, generator=draws)
+    with torch.inference_mode():
+        for flow in (predictor.flow, predictor.posterior_flow):
+            back = flow.inverse(flow(pair, mask, heard)[0], mask, heard)
+            assert float((back - pair).abs().max()) <= 1e-4
