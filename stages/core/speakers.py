@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.hearing import RATE, pcm
+from stages.core.types import Audio
+
 
 def speech_of(samples: np.ndarray) -> np.ndarray:
     """(L,) float32 at 16 kHz -> its speech alone (n,): at one volume, -30 dB, long silences cut as the package does.
@@ -26,3 +29,12 @@ def speaker_model() -> Any:
     from resemblyzer import VoiceEncoder
 
     return VoiceEncoder("cpu", verbose=False)
+
+
+def embed(audio: Audio, least: float = 0.1) -> np.ndarray | None:
+    """Speaker embedding (256), a unit vector; None when a voice activity detector finds less speech than `least` s."""
+    data = np.frombuffer(pcm(audio), "<i2").astype(np.float32) / 32767.0
+    if not data.size:
+        return None
+    speech = speech_of(data)
+    return np.asarray(speaker_model().embed_utterance(speech)) if speech.size >= least * RATE else None

@@ -66,7 +66,7 @@ def _hash(array: np.ndarray) -> str:
 
 def _speaker(corpus: Corpus, i: int) -> np.ndarray:
     """(d,) float32, or (0,) where no speech is found."""
-    from stages.rerank.listeners import embed
+    from stages.core.speakers import embed
 
     samples = corpus.audio[corpus.samples_of(i)].astype(np.float32) / 32767
     vector = embed(Audio(samples, corpus.spec.sample_rate))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.core.hearing import RATE, count, hear_pocketsphinx, normalise, pcm
-from stages.core.speakers import speaker_model, speech_of
+from stages.core.hearing import count, hear_pocketsphinx, normalise, pcm
+from stages.core.speakers import embed
 from stages.core.types import PAUSE, Audio, Heard, Phonemes, Voice
 
 CER_SHARE = 0.1
@@ -74,15 +74,6 @@ _voices: dict[str, np.ndarray | None] = {}
 def score_speaker(heard: Sequence[Heard]) -> list[float]:
     """The cosine."""
     return [h.measures["similarity"] for h in heard]
-
-
-def embed(audio: Audio) -> np.ndarray | None:
-    """Speaker embedding (256), a unit vector; None when a voice activity detector finds no speech."""
-    data = np.frombuffer(pcm(audio), "<i2").astype(np.float32) / 32767.0
-    if not data.size:
-        return None
-    speech = speech_of(data)
-    return np.asarray(speaker_model().embed_utterance(speech)) if speech.size >= RATE // 10 else None
 
 
 def hear_clock(phonemes: Phonemes, voice: Voice, audio: Audio) -> Heard:

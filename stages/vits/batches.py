@@ -13,7 +13,8 @@ from stages.core.config import ConfigError
 from stages.data.batching import LengthBuckets, held_out, pad, padding
 from stages.data.features import Corpus
 from stages.vits.model import VitsModelConfig
-from stages.vits.reading import blanked, blanked_vectors
+from stages.vits.reading import blanked_vectors
+from stages.vits.tokens import blanked
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from stages.core.config import ConfigError
 from stages.core.hearing import RATE
 from stages.core.route import Route
 from stages.core.seeding import generator, item_seed
-from stages.core.speakers import speaker_model, speech_of
+from stages.core.speakers import embed
 from stages.core.types import Audio
 from stages.vits import cast
 from stages.vits.config import VitsConfig
@@ -33,8 +32,6 @@ WINDOW, CONTEXT = 20.0, 2.0
 """seconds converted at a time, and known on either side of them: more than the papers' networks hear (1.7 s)"""
 FADE = 0.02
 """seconds in which one window's sound turns into the next one's"""
-SILENCE = 1e-3
-"""peak below which there is nothing to hear (-60 dB)"""
 OF_TEXT = ("speaker", "accent", "language", "speed")
 """settings that conversion does not read"""
 LEAST = 1.0
@@ -174,23 +171,15 @@ def _windows(length: int, rate: int, hop: int) -> Iterator[tuple[int, int, int, 
 
 def _likeliest(found: cast.Cast, path: str | Path) -> tuple[str, float]:
     """The speaker whose named voice is most like the sound, and the cosine. Raises ConfigError: too little speech."""
-    heard = _embedding(read_audio(path, RATE))
+    heard = embed(Audio(read_audio(path, RATE), RATE), LEAST)
     if heard is None:
         raise ConfigError(f"{path}: holds less than {LEAST:g} s of speech, too little to tell who speaks; say --from")
     known = {}
     for name in cast.named_voices(found):
-        own = _embedding(voices.load_voice(name).clip.samples)
+        own = embed(voices.load_voice(name).clip, LEAST)
         if own is not None:
             known[name] = float(heard @ own)
     if not known:
         raise ConfigError("the named voices hold too little speech to compare with; say who speaks with --from")
     best = max(known, key=lambda name: known[name])
     return best, known[best]
-
-
-def _embedding(samples: np.ndarray) -> np.ndarray | None:
-    speech = speech_of(samples) if np.abs(samples).max() > SILENCE else np.empty(0, np.float32)
-    if speech.size < LEAST * RATE:
-        return None
-    vector = np.asarray(speaker_model().embed_utterance(speech), np.float32)
-    return vector / np.linalg.norm(vector)

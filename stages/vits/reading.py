@@ -12,7 +12,7 @@ from stages.core.stage import Item
 from stages.core.types import Phonemes, Tones, WordVectors
 from stages.vits.model import VitsModelConfig
 from stages.vits.text_encoder import TextInput
-from stages.vits.tokens import ids_for
+from stages.vits.tokens import blanked, ids_for
 
 
 def read(item: Item, config: VitsModelConfig, meta: dict[str, Any], language: int | None) -> TextInput:
@@ -51,13 +51,6 @@ def _vectors(item: Item, config: VitsModelConfig, meta: dict[str, Any]) -> np.nd
             "its encoder with --set bert.model=FOLDER"
         )
     return words.vectors
-
-
-def blanked(row: np.ndarray) -> np.ndarray:
-    """(P,) -> (2 P + 1,) with a zero before, between and after (the papers' add_blank)."""
-    out = np.zeros(2 * len(row) + 1, row.dtype)
-    out[1::2] = row
-    return out
 
 
 def blanked_vectors(rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from stages.core import symbols
 from stages.core.checkpoint import CheckpointError
 from stages.core.config import build
@@ -139,7 +141,8 @@ def _ids(text: str, reads: Reads, index: dict[str, int]) -> list[int]:
         if piece in special:
             ids.append(index[piece])
         elif piece:
-            ids.extend(_interspersed([_id(c, reads, index) for c in piece], reads.add_blank))
+            own = [_id(character, reads, index) for character in piece]
+            ids.extend(blanked(np.array(own)).tolist() if reads.add_blank else own)
     return ids
 
 
@@ -150,11 +153,10 @@ def _id(character: str, reads: Reads, index: dict[str, int]) -> int:
     return number
 
 
-def _interspersed(ids: list[int], blank: bool) -> list[int]:
-    if not blank:
-        return ids
-    out = [0] * (2 * len(ids) + 1)
-    out[1::2] = ids
+def blanked(row: np.ndarray) -> np.ndarray:
+    """(P,) -> (2 P + 1,) with a zero before, between and after (the papers' add_blank)."""
+    out = np.zeros(2 * len(row) + 1, row.dtype)
+    out[1::2] = row
     return out
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages.core.speakers import embed
 from stages.core.types import Audio, Candidate, Candidates, Heard, Phonemes, Pick, RankedCodes, SpeechCodes, Voice, Word
 from stages.rerank.choose.config import ChooseConfig
 from stages.rerank.choose.stage import BELOW, ChooseStage
 from stages.rerank.listen.config import ListenConfig
 from stages.rerank.listen.stage import ListenStage
-from stages.rerank.listeners import LISTENERS, deviations, embed, hear_words
+from stages.rerank.listeners import LISTENERS, deviations, hear_words
 
 VOICES = Path(__file__).resolve().parents[3] / "artifacts" / "voices"
 
